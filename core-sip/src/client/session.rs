@@ -1,0 +1,1403 @@
+//! [`ClientSession`]: the client without I/O.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use serde_json::{Map, Value};
+
+use crate::config::SipClientConfig;
+use crate::error::{Error, MediaFault, Result};
+use crate::event::{
+    CallEvent, CallState, DtmfEvent, Event, IceEvent, IceState, IncomingCallEvent, LanguageEvent, LogEvent, LogLevel,
+    MetricsEvent, ReconnectingEvent, RegistrationEvent, RegistrationState,
+};
+use crate::header_field::{HeaderField, HeaderValue};
+use crate::media::jitter_buffer;
+use crate::media::quality::{self, CodecImpairment};
+use crate::media::{MediaNotice, MediaSettings, MediaStatistics};
+use crate::metadata::{
+    ApplicationName, CallHeaders, CallTag, CustomerData, DisplayNames, IncomingParties, LanguageTag, Party,
+    ReceivedMetadata, check_extra_headers, new_call_id,
+};
+use crate::random::Random;
+use crate::sip::message::{Message, StatusCode};
+use crate::sip::uri::Uri;
+use crate::sip::user_agent::{
+    CallHandle, Command, FlowId, Input, Output, UaEvent, UserAgent, UserAgentConfig, WebSocketScheme,
+};
+use crate::time::Time;
+
+/// How often `metrics` are reported in a call.
+pub const METRICS_INTERVAL: Duration = Duration::from_secs(5);
+
+/// How long a key sounds at the far end (RFC 4733 and INFO).
+pub const DTMF_DURATION: Duration = Duration::from_millis(160);
+
+/// How long the media engine may take to make an offer or an answer. It is long, since a person may first have to allow
+/// the microphone.
+pub const MEDIA_PREPARATION_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// The headers of a call, longer names and more of them than this are not sent.
+const EXTRA_HEADERS_LIMIT: usize = 64;
+
+/// Names a command, so that its answer can be told from others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct CommandId(pub u64);
+
+/// What a program wants of the client.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub enum ClientCommand {
+    /// Connect and register. Answered when the registrar has said yes or no, or when the first attempt has failed; the
+    /// client then keeps trying in the background, as configured.
+    Register,
+    /// Give the registration up and stop reconnecting.
+    Unregister,
+    /// Call. Registers first if need be. Answered with [`Reply::CallId`] when the INVITE is on its way.
+    StartCall(Box<StartCall>),
+    /// End the call, whatever its state. It is over here at once; answered when the far end knows.
+    Hangup {
+        /// Why, for the far end (RFC 3326 `Reason`).
+        reason: Option<String>,
+    },
+    /// Take the incoming call. Answered when it is up.
+    AcceptIncomingCall(AcceptCall),
+    /// Refuse the incoming call with 486.
+    RejectIncomingCall {
+        /// Why, for the far end (RFC 3326 `Reason`).
+        reason: Option<String>,
+    },
+    /// Send silence, or no longer.
+    SetMuted(bool),
+    /// Hear silence, or no longer.
+    SetSpeakerMuted(bool),
+    /// Press a key: `0` to `9`, `*`, `#`, `A` to `D`.
+    SendDtmf(char),
+    /// Ask whether the edge still answers. Answered with [`Reply::Alive`].
+    CheckConnection,
+    /// Set the language of the calls to come.
+    SetLanguage(LanguageTag),
+    /// End everything. No other command works afterwards.
+    Destroy,
+}
+
+/// How to call. Everything that is `None` comes from the configuration.
+#[derive(Debug, Clone, Default)]
+pub struct StartCall {
+    /// The call's language.
+    pub language: Option<LanguageTag>,
+    /// Who is calling and why. Replaces the configured data as a whole.
+    pub customer_data: Option<CustomerData>,
+    /// Whom to call.
+    pub target_uri: Option<String>,
+    /// Headers added to those of the configuration.
+    pub extra_headers: Vec<HeaderField>,
+}
+
+/// How to take a call.
+#[derive(Debug, Clone, Default)]
+pub struct AcceptCall {
+    /// The call's language.
+    pub language: Option<LanguageTag>,
+}
+
+/// The answer to a command that went well.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Reply {
+    /// It is done.
+    Done,
+    /// The Call-ID of the call that was begun.
+    CallId(String),
+    /// Whether the edge answers.
+    Alive(bool),
+}
+
+/// What happened.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub enum ClientInput {
+    /// The flow asked for by [`ClientOutput::OpenFlow`] is open.
+    FlowOpened {
+        /// Which one.
+        flow: FlowId,
+    },
+    /// The flow could not be opened.
+    FlowFailed {
+        /// Which one.
+        flow: FlowId,
+        /// Why.
+        error: Error,
+    },
+    /// The flow is closed.
+    FlowClosed {
+        /// Which one.
+        flow: FlowId,
+        /// Why, if it was not closed in an orderly way.
+        error: Option<Error>,
+    },
+    /// One WebSocket message came.
+    Received {
+        /// On which flow.
+        flow: FlowId,
+        /// Its bytes.
+        bytes: Bytes,
+    },
+    /// [`ClientSession::next_timeout`] has passed.
+    Timeout,
+    /// A program wants something.
+    Command {
+        /// Comes back in [`ClientOutput::CommandDone`].
+        id: CommandId,
+        /// What it wants.
+        command: ClientCommand,
+    },
+    /// The media engine answers or reports.
+    Media {
+        /// Of which call.
+        call: CallHandle,
+        /// What.
+        reply: MediaReply,
+    },
+}
+
+/// What is to be done.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub enum ClientOutput {
+    /// Open a connection to the edge.
+    OpenFlow {
+        /// Its name from now on.
+        flow: FlowId,
+    },
+    /// Close it.
+    CloseFlow {
+        /// Which one.
+        flow: FlowId,
+    },
+    /// Send one WebSocket message.
+    Send {
+        /// On which flow.
+        flow: FlowId,
+        /// Its bytes.
+        bytes: Bytes,
+    },
+    /// An order to the media session of a call. Orders of one call are carried out one after the other.
+    Media {
+        /// Of which call.
+        call: CallHandle,
+        /// What to do.
+        command: MediaCommand,
+    },
+    /// A command is answered.
+    CommandDone {
+        /// Which one.
+        id: CommandId,
+        /// How it went.
+        result: Result<Reply>,
+    },
+    /// Something for the program to know.
+    Event(Event),
+}
+
+/// An order to a call's media session.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub enum MediaCommand {
+    /// Make the session, then an offer; answered with [`MediaReply::Offer`].
+    CreateOffer(MediaSettings),
+    /// Make the session, then an answer to this offer; answered with [`MediaReply::Answer`].
+    CreateAnswer(MediaSettings, String),
+    /// Take the far end's answer; answered with [`MediaReply::AnswerTaken`].
+    AcceptAnswer(String),
+    /// Send silence, or no longer.
+    SetMuted(bool),
+    /// Hear silence, or no longer.
+    SetSpeakerMuted(bool),
+    /// Send a key; answered with [`MediaReply::DtmfSent`].
+    SendDtmf(CommandId, char),
+    /// Read the statistics; answered with [`MediaReply::Statistics`].
+    ReadStatistics,
+    /// End the session. No order follows.
+    Close,
+}
+
+/// What a call's media session answers or reports.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub enum MediaReply {
+    /// The offer to send.
+    Offer(Result<String>),
+    /// The answer to send.
+    Answer(Result<String>),
+    /// Whether the far end's answer could be used.
+    AnswerTaken(Result<()>),
+    /// Whether the key could be sent by RFC 4733.
+    DtmfSent(CommandId, char, Result<bool>),
+    /// How the session is doing.
+    Statistics(MediaStatistics),
+    /// What the session noticed by itself.
+    Notice(MediaNotice),
+}
+
+/// The one call of a client.
+#[derive(Debug)]
+struct Call {
+    handle: CallHandle,
+    state: CallState,
+    step: Step,
+    call_id: String,
+    tag: CallTag,
+    display: DisplayNames,
+    application_name: Option<ApplicationName>,
+    customer_data: Option<Arc<CustomerData>>,
+    language: LanguageTag,
+    headers: Vec<HeaderField>,
+    target: String,
+    /// Who waits for the call to begin (`start_call`) or to be taken (`accept_incoming_call`).
+    waiting: Option<CommandId>,
+    /// The answer that the media session has, if it came before the final response.
+    early: Option<EarlyAnswer>,
+    ice: Option<IceState>,
+    statistics: MediaStatistics,
+    last_packet: Time,
+    silence_reported: bool,
+    next_metrics: Option<Time>,
+    /// When the media engine must have made our description.
+    media_due: Option<Time>,
+    span: tracing::Span,
+}
+
+/// An answer in a provisional response.
+#[derive(Debug)]
+struct EarlyAnswer {
+    /// The far end's tag: which branch of a forked call it came from; empty if it gave none.
+    remote_tag: String,
+    sdp: String,
+}
+
+/// How far the call has come. What the program sees is [`CallState`].
+#[derive(Debug, PartialEq, Eq)]
+enum Step {
+    /// An outgoing call waits for registration, for its offer, or for both.
+    Preparing { offer: Option<String> },
+    /// INVITE is on its way; the media session has taken an early answer or none.
+    Inviting,
+    /// The far end has answered; the media session looks at its answer.
+    TakingAnswer,
+    /// An incoming call waits for the program.
+    Offered { offer: Option<String> },
+    /// The media session makes our answer.
+    Answering,
+    /// Our 200 is on its way.
+    Answered {
+        /// It holds our offer, since the INVITE had none; the ACK must hold the answer.
+        offered: bool,
+    },
+    /// The call is up.
+    Up,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Registration {
+    None,
+    Underway,
+    Registered,
+}
+
+/// The client without I/O: settings, call metadata, SIP and the course of media brought together.
+///
+/// ```text
+///   commands ──►┌───────────────┐──► events, answers to commands
+///   bytes ─────►│ ClientSession │──► bytes
+///   media ─────►│  (UserAgent)  │──► orders to the media engine
+///   time ──────►└───────────────┘──► next_timeout()
+/// ```
+///
+/// A driver hands in what happened ([`handle`](Self::handle)), then takes every [`ClientOutput`] until there is none,
+/// then sleeps until [`next_timeout`](Self::next_timeout) or the next input.
+#[derive(Debug)]
+pub struct ClientSession {
+    config: SipClientConfig,
+    user_agent: UserAgent,
+    random: RandomBox,
+    now: Time,
+    unix_ms_at_origin: u64,
+    language: LanguageTag,
+    muted: bool,
+    speaker_muted: bool,
+    registration: Registration,
+    call: Option<Call>,
+    next_call: u64,
+    register_waiting: Vec<CommandId>,
+    unregister_waiting: Vec<CommandId>,
+    /// Who waits for the far end to know that a call is over.
+    ending: Vec<(CallHandle, CommandId)>,
+    /// Keys on their way to the media session.
+    dtmf_waiting: Vec<CommandId>,
+    /// Keys on their way by INFO.
+    info_waiting: VecDeque<(CallHandle, CommandId)>,
+    check_waiting: Vec<CommandId>,
+    output: VecDeque<ClientOutput>,
+    destroyed: bool,
+}
+
+struct RandomBox(Box<dyn Random>);
+
+impl core::fmt::Debug for RandomBox {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str("Random")
+    }
+}
+
+impl ClientSession {
+    /// A client with these settings. The user agent and the client draw from a random source each.
+    /// `unix_ms_at_origin` is the wall-clock time, in milliseconds since 1970 UTC, that belongs to [`Time::ZERO`].
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Configuration`] with all that is wrong.
+    pub fn new(
+        config: SipClientConfig,
+        user_agent_random: Box<dyn Random>,
+        random: Box<dyn Random>,
+        unix_ms_at_origin: u64,
+    ) -> Result<Self> {
+        config.validate()?;
+        let user_agent = UserAgent::new(user_agent_config(&config), user_agent_random);
+        Ok(Self {
+            language: config.default_language.clone(),
+            config,
+            user_agent,
+            random: RandomBox(random),
+            now: Time::ZERO,
+            unix_ms_at_origin,
+            muted: false,
+            speaker_muted: false,
+            registration: Registration::None,
+            call: None,
+            next_call: 1,
+            register_waiting: Vec::new(),
+            unregister_waiting: Vec::new(),
+            ending: Vec::new(),
+            dtmf_waiting: Vec::new(),
+            info_waiting: VecDeque::new(),
+            check_waiting: Vec::new(),
+            output: VecDeque::new(),
+            destroyed: false,
+        })
+    }
+
+    /// Where the call stands; [`CallState::Idle`] if there is none.
+    #[must_use]
+    pub fn state(&self) -> CallState {
+        self.call.as_ref().map_or(CallState::Idle, |call| call.state)
+    }
+
+    /// The language of calls that ask for none.
+    #[must_use]
+    pub fn language(&self) -> &LanguageTag {
+        &self.language
+    }
+
+    /// The settings.
+    #[must_use]
+    pub fn config(&self) -> &SipClientConfig {
+        &self.config
+    }
+
+    /// When [`ClientInput::Timeout`] is due.
+    #[must_use]
+    pub fn next_timeout(&self) -> Option<Time> {
+        let metrics = self.call.as_ref().and_then(|call| call.next_metrics);
+        let media = self.call.as_ref().and_then(|call| call.media_due);
+        [metrics, media, self.user_agent.next_timeout()].into_iter().flatten().min()
+    }
+
+    /// What is to be done next, until there is nothing.
+    pub fn poll_output(&mut self) -> Option<ClientOutput> {
+        self.output.pop_front()
+    }
+
+    /// Takes in what happened at `now`.
+    pub fn handle(&mut self, now: Time, input: ClientInput) {
+        self.now = self.now.max(now);
+        match input {
+            ClientInput::FlowOpened { flow } => self.agent(Input::FlowOpened { flow }),
+            ClientInput::FlowFailed { flow, error } => self.agent(Input::FlowFailed { flow, error }),
+            ClientInput::FlowClosed { flow, error } => self.agent(Input::FlowClosed { flow, error }),
+            ClientInput::Received { flow, bytes } => self.agent(Input::Received { flow, bytes }),
+            ClientInput::Timeout => {
+                self.agent(Input::Timeout);
+                self.metrics_due();
+                self.media_preparation_due();
+            }
+            ClientInput::Command { id, command } => self.command(id, command),
+            ClientInput::Media { call, reply } => self.media(call, reply),
+        }
+    }
+
+    fn command(&mut self, id: CommandId, command: ClientCommand) {
+        if self.destroyed {
+            let result =
+                if matches!(command, ClientCommand::Destroy) { Ok(Reply::Done) } else { Err(Error::Destroyed) };
+            return self.done(id, result);
+        }
+        match command {
+            ClientCommand::Register => self.register(id),
+            ClientCommand::Unregister => {
+                let underway = !self.unregister_waiting.is_empty();
+                if self.registration == Registration::None && !underway {
+                    self.agent(Input::Command(Command::Unregister));
+                    return self.done(id, Ok(Reply::Done));
+                }
+                self.unregister_waiting.push(id);
+                // From now on nothing may count on the registration, whenever the registrar confirms that it is gone.
+                self.registration = Registration::None;
+                if !underway {
+                    self.agent(Input::Command(Command::Unregister));
+                }
+            }
+            ClientCommand::StartCall(start) => {
+                if let Err(error) = self.start_call(id, *start) {
+                    self.done(id, Err(error));
+                }
+            }
+            ClientCommand::Hangup { reason } => self.hangup(id, reason),
+            ClientCommand::AcceptIncomingCall(accept) => self.accept(id, accept),
+            ClientCommand::RejectIncomingCall { reason } => self.reject(id, reason),
+            ClientCommand::SetMuted(muted) => {
+                self.muted = muted;
+                self.order_media(MediaCommand::SetMuted(muted));
+                self.done(id, Ok(Reply::Done));
+            }
+            ClientCommand::SetSpeakerMuted(muted) => {
+                self.speaker_muted = muted;
+                self.order_media(MediaCommand::SetSpeakerMuted(muted));
+                self.done(id, Ok(Reply::Done));
+            }
+            ClientCommand::SendDtmf(tone) => self.send_dtmf(id, tone),
+            ClientCommand::CheckConnection => {
+                self.check_waiting.push(id);
+                self.agent(Input::Command(Command::CheckFlow { id: id.0 }));
+            }
+            ClientCommand::SetLanguage(language) => {
+                if language != self.language {
+                    self.language = language;
+                    self.event(Event::Language(LanguageEvent { language: self.language.to_string() }));
+                }
+                self.done(id, Ok(Reply::Done));
+            }
+            ClientCommand::Destroy => self.destroy(id),
+        }
+    }
+
+    // ---- registration -------------------------------------------------------------------------------------------
+
+    fn register(&mut self, id: CommandId) {
+        match self.registration {
+            Registration::Registered => self.done(id, Ok(Reply::Done)),
+            // A person who asks again while the client waits for its next try wants it now.
+            Registration::Underway | Registration::None => {
+                self.register_waiting.push(id);
+                self.agent(Input::Command(Command::Register));
+            }
+        }
+    }
+
+    fn registration_event(&mut self, state: RegistrationState, attempt: Option<u32>, error: Option<Error>) {
+        self.registration = match state {
+            RegistrationState::Registering => Registration::Underway,
+            RegistrationState::Registered => Registration::Registered,
+            RegistrationState::Unregistered | RegistrationState::Failed => Registration::None,
+        };
+        let (level, message) = match (state, &error) {
+            (_, Some(_)) => (LogLevel::Error, "registration failed"),
+            (RegistrationState::Registering, None) => (LogLevel::Debug, "registering"),
+            (RegistrationState::Registered, None) => (LogLevel::Info, "registered"),
+            (_, None) => (LogLevel::Info, "not registered"),
+        };
+        let mut context = Map::new();
+        context.insert("domain".to_owned(), Value::from(self.config.domain.as_str()));
+        context.insert("user".to_owned(), Value::from(self.config.username.as_str()));
+        self.log(level, message, context, error.as_ref());
+        self.event(Event::Registration(RegistrationEvent {
+            state,
+            attempt,
+            reason: error.as_ref().map(ToString::to_string),
+            error: error.clone(),
+        }));
+        if matches!(state, RegistrationState::Registering | RegistrationState::Registered) {
+            // Whoever takes the registration back while it is wanted again gets no other answer.
+            for id in std::mem::take(&mut self.unregister_waiting) {
+                let problem = "the client was told to register again meanwhile";
+                self.done(id, Err(Error::WrongState { operation: "unregister", problem }));
+            }
+        }
+        match (state, error) {
+            (RegistrationState::Registered, _) => {
+                for id in std::mem::take(&mut self.register_waiting) {
+                    self.done(id, Ok(Reply::Done));
+                }
+                self.invite_if_ready();
+            }
+            (RegistrationState::Unregistered, None) => {
+                for id in std::mem::take(&mut self.unregister_waiting) {
+                    self.done(id, Ok(Reply::Done));
+                }
+                self.registration_attempt_failed(&Error::WrongState {
+                    operation: "register",
+                    problem: "the client was told to unregister meanwhile; register again",
+                });
+            }
+            (_, Some(error)) => {
+                for id in std::mem::take(&mut self.unregister_waiting) {
+                    self.done(id, Err(error.clone()));
+                }
+                self.registration_attempt_failed(&error);
+            }
+            (_, None) => {}
+        }
+    }
+
+    /// Whoever waits for this attempt hears that it failed; the user agent may well try again by itself.
+    fn registration_attempt_failed(&mut self, error: &Error) {
+        for id in std::mem::take(&mut self.register_waiting) {
+            self.done(id, Err(error.clone()));
+        }
+        if matches!(&self.call, Some(Call { step: Step::Preparing { .. }, .. }))
+            && self.registration != Registration::Registered
+        {
+            self.end_call(CallState::Error, None, None, Some(error.clone()));
+        }
+    }
+
+    // ---- calls --------------------------------------------------------------------------------------------------
+
+    fn start_call(&mut self, id: CommandId, start: StartCall) -> Result<()> {
+        if self.call.is_some() {
+            return Err(Error::WrongState {
+                operation: "start_call",
+                problem: "there is a call already; hang up first",
+            });
+        }
+        let language = start.language.unwrap_or_else(|| self.language.clone());
+        let customer_data = start.customer_data.or_else(|| self.config.customer_data.clone());
+        let target = start.target_uri.unwrap_or_else(|| self.config.target_uri.clone());
+        crate::config::validate_target_uri("targetUri", &target)?;
+        let call_id = new_call_id(&mut *self.random.0);
+        let tag = CallTag::from_call_id(&call_id);
+        // The configured name belongs to the configured target; another target has a name of its own, unknown here.
+        let application_name =
+            (target == self.config.target_uri).then(|| self.config.target_application_name.clone()).flatten();
+        let target_user = Uri::parse(&target)?.user().map(str::to_owned);
+        let display = DisplayNames::outgoing(&tag, application_name.as_ref(), target_user.as_deref());
+        let mut headers = CallHeaders {
+            customer_data: customer_data.as_ref(),
+            user_to_user_encoding: self.config.user_to_user_encoding,
+            customer_data_limit_bytes: self.config.customer_data_limit_bytes,
+            display_names: &display,
+            tag: &tag,
+            application: application_name.as_ref(),
+            language: &language,
+        }
+        .to_fields()?;
+        check_extra_headers(&start.extra_headers)?;
+        headers.extend(self.config.extra_headers.iter().chain(&start.extra_headers).cloned());
+        if headers.len() > EXTRA_HEADERS_LIMIT {
+            return Err(Error::HeaderNotAllowed {
+                name: "extraHeaders".to_owned(),
+                problem: format!(
+                    "{} headers are more than the {EXTRA_HEADERS_LIMIT} that a call may carry",
+                    headers.len()
+                ),
+            });
+        }
+        let handle = CallHandle(self.next_call);
+        self.next_call += 1;
+        let span = call_span(&tag, &call_id, &display);
+        self.call = Some(Call {
+            handle,
+            state: CallState::Connecting,
+            step: Step::Preparing { offer: None },
+            call_id,
+            tag,
+            display,
+            application_name,
+            customer_data: customer_data.map(Arc::new),
+            language,
+            headers,
+            target,
+            waiting: Some(id),
+            early: None,
+            ice: None,
+            statistics: MediaStatistics::default(),
+            last_packet: self.now,
+            silence_reported: false,
+            next_metrics: None,
+            media_due: None,
+            span,
+        });
+        self.log_call("calling");
+        self.order_media(MediaCommand::CreateOffer(self.media_settings()));
+        if self.registration == Registration::Registered {
+            self.set_state(CallState::Connecting);
+        } else {
+            self.set_state(CallState::Registering);
+            self.agent(Input::Command(Command::Register));
+        }
+        Ok(())
+    }
+
+    /// The INVITE goes out as soon as there is a registration and an offer.
+    fn invite_if_ready(&mut self) {
+        let registered = self.registration == Registration::Registered;
+        let Some(call) = &mut self.call else { return };
+        let Step::Preparing { offer } = &mut call.step else { return };
+        if !registered {
+            return;
+        }
+        let Some(offer) = offer.take() else {
+            if call.state == CallState::Registering {
+                self.set_state(CallState::Connecting);
+            }
+            return;
+        };
+        call.step = Step::Inviting;
+        let command = Command::Invite {
+            call: call.handle,
+            target: call.target.clone(),
+            call_id: call.call_id.clone(),
+            headers: std::mem::take(&mut call.headers),
+            offer,
+            display_name: None,
+        };
+        let waiting = call.waiting.take();
+        let call_id = call.call_id.clone();
+        if call.state == CallState::Registering {
+            self.set_state(CallState::Connecting);
+        }
+        // Answered first: if the user agent refuses at once, the program has the Call-ID that the event speaks of.
+        if let Some(id) = waiting {
+            self.done(id, Ok(Reply::CallId(call_id)));
+        }
+        self.agent(Input::Command(command));
+    }
+
+    fn hangup(&mut self, id: CommandId, reason: Option<String>) {
+        let Some(call) = &self.call else {
+            return self.done(id, Err(Error::WrongState { operation: "hangup", problem: "there is no call" }));
+        };
+        let handle = call.handle;
+        if matches!(call.step, Step::Preparing { .. }) {
+            self.done(id, Ok(Reply::Done));
+            return self.end_call(CallState::Ended, Some("cancelled before it was sent".to_owned()), None, None);
+        }
+        self.ending.push((handle, id));
+        let unanswered = matches!(call.step, Step::Inviting);
+        // The person is done with it: the call is over here at once, whatever the far end does and when. The user agent
+        // sees to it that the far end hears of it, also where its answer crosses our CANCEL.
+        let cause = unanswered.then_some(StatusCode::REQUEST_TERMINATED.as_u16());
+        self.end_call(CallState::Ended, reason.clone(), cause, None);
+        self.agent(Input::Command(Command::Hangup { call: handle, reason }));
+    }
+
+    fn accept(&mut self, id: CommandId, accept: AcceptCall) {
+        let settings = self.media_settings();
+        let Some(Call { step: Step::Offered { offer }, .. }) = &mut self.call else {
+            return self.done(
+                id,
+                Err(Error::WrongState { operation: "accept_incoming_call", problem: "there is no incoming call" }),
+            );
+        };
+        let offer = offer.take();
+        let Some(call) = &mut self.call else { return };
+        call.step = Step::Answering;
+        call.waiting = Some(id);
+        if let Some(language) = accept.language {
+            call.language = language;
+        }
+        match offer {
+            Some(offer) => self.order_media(MediaCommand::CreateAnswer(settings, offer)),
+            None => self.order_media(MediaCommand::CreateOffer(settings)),
+        }
+    }
+
+    fn reject(&mut self, id: CommandId, reason: Option<String>) {
+        let Some(Call { step: Step::Offered { .. }, handle, .. }) = &self.call else {
+            return self.done(
+                id,
+                Err(Error::WrongState { operation: "reject_incoming_call", problem: "there is no incoming call" }),
+            );
+        };
+        let handle = *handle;
+        self.ending.push((handle, id));
+        self.agent(Input::Command(Command::Reject { call: handle, status: StatusCode::BUSY_HERE, reason }));
+    }
+
+    fn send_dtmf(&mut self, id: CommandId, tone: char) {
+        let tone = tone.to_ascii_uppercase();
+        if !matches!(tone, '0'..='9' | '*' | '#' | 'A'..='D') {
+            return self.done(
+                id,
+                Err(Error::WrongState { operation: "send_dtmf", problem: "keys are 0 to 9, *, # and A to D" }),
+            );
+        }
+        if !matches!(&self.call, Some(Call { step: Step::Up, .. })) {
+            return self.done(
+                id,
+                Err(Error::WrongState {
+                    operation: "send_dtmf",
+                    problem: "keys can be pressed in a connected call only",
+                }),
+            );
+        }
+        self.dtmf_waiting.push(id);
+        self.order_media(MediaCommand::SendDtmf(id, tone));
+    }
+
+    fn destroy(&mut self, id: CommandId) {
+        if self.call.is_some() {
+            self.end_call(CallState::Ended, Some("the client is destroyed".to_owned()), None, None);
+        }
+        self.agent(Input::Command(Command::Destroy));
+        let waiting = [
+            std::mem::take(&mut self.register_waiting),
+            std::mem::take(&mut self.unregister_waiting),
+            std::mem::take(&mut self.ending).into_iter().map(|(_, id)| id).collect(),
+            std::mem::take(&mut self.check_waiting),
+        ];
+        for waiting in waiting.into_iter().flatten() {
+            self.done(waiting, Err(Error::Destroyed));
+        }
+        self.destroyed = true;
+        self.done(id, Ok(Reply::Done));
+    }
+
+    /// Ends the call for the program; the user agent knows already or is not concerned.
+    fn end_call(&mut self, state: CallState, reason: Option<String>, cause: Option<u16>, error: Option<Error>) {
+        let Some(mut call) = self.call.take() else { return };
+        call.state = state;
+        self.output.push_back(ClientOutput::Media { call: call.handle, command: MediaCommand::Close });
+        let reason = reason.or_else(|| error.as_ref().map(ToString::to_string));
+        let waiting = call.waiting.take();
+        call.span.in_scope(|| {
+            let mut context = call_context(&call);
+            if let Some(reason) = &reason {
+                context.insert("reason".to_owned(), Value::from(reason.as_str()));
+            }
+            let level = if state == CallState::Error { LogLevel::Error } else { LogLevel::Info };
+            self.log(level, "call over", context, error.as_ref());
+        });
+        let mut event = call_event(&call);
+        event.reason = reason;
+        event.cause_code = cause;
+        event.error = error.clone();
+        self.event(Event::Call(event));
+        if let Some(id) = waiting {
+            let error =
+                error.unwrap_or(Error::WrongState { operation: "call", problem: "the call ended before it was up" });
+            self.done(id, Err(error));
+        }
+        let keys = std::mem::take(&mut self.dtmf_waiting);
+        for id in keys.into_iter().chain(std::mem::take(&mut self.info_waiting).into_iter().map(|(_, id)| id)) {
+            self.done(id, Err(Error::WrongState { operation: "send_dtmf", problem: "the call ended meanwhile" }));
+        }
+        self.event(Event::Call(CallEvent {
+            state: CallState::Idle,
+            reason: None,
+            cause_code: None,
+            error: None,
+            ..call_event(&call)
+        }));
+    }
+
+    /// Ends the call at the far end too, because of a fault of ours.
+    fn fail_call(&mut self, error: Error) {
+        let Some(call) = &self.call else { return };
+        let handle = call.handle;
+        let known_to_agent = !matches!(call.step, Step::Preparing { .. });
+        let status = match (&call.step, &error) {
+            (Step::Answering | Step::Offered { .. }, Error::Media { fault: MediaFault::NoCommonCodec }) => {
+                Some(StatusCode::NOT_ACCEPTABLE_HERE)
+            }
+            (Step::Answering | Step::Offered { .. }, _) => Some(StatusCode::SERVER_INTERNAL_ERROR),
+            _ => None,
+        };
+        let reason = error.code().to_owned();
+        self.end_call(CallState::Error, None, None, Some(error));
+        if known_to_agent {
+            self.agent(Input::Command(match status {
+                Some(status) => Command::Reject { call: handle, status, reason: Some(reason) },
+                None => Command::Hangup { call: handle, reason: Some(reason) },
+            }));
+        }
+    }
+
+    // ---- media --------------------------------------------------------------------------------------------------
+
+    fn media(&mut self, handle: CallHandle, reply: MediaReply) {
+        if let MediaReply::DtmfSent(id, tone, result) = reply {
+            return self.dtmf_sent(handle, id, tone, result);
+        }
+        let now = self.now;
+        let Some(call) = self.call.as_mut().filter(|call| call.handle == handle) else { return };
+        match reply {
+            MediaReply::Offer(Ok(sdp)) => {
+                call.media_due = None;
+                match &mut call.step {
+                    Step::Preparing { offer } => {
+                        *offer = Some(sdp);
+                        self.invite_if_ready();
+                    }
+                    Step::Answering => self.answer(sdp, true),
+                    _ => {}
+                }
+            }
+            MediaReply::Answer(Ok(sdp)) => {
+                call.media_due = None;
+                if call.step == Step::Answering {
+                    self.answer(sdp, false);
+                }
+            }
+            MediaReply::AnswerTaken(Ok(())) => {
+                if call.step == Step::TakingAnswer {
+                    self.call_is_up();
+                }
+            }
+            // Early media that cannot be used is no reason to give the call up: the final answer may well be usable.
+            MediaReply::AnswerTaken(Err(error)) if call.step == Step::Inviting => {
+                call.early = None;
+                let context = call_context(call);
+                self.log(LogLevel::Warn, "early media cannot be used", context, Some(&error));
+            }
+            MediaReply::Offer(Err(error)) | MediaReply::Answer(Err(error)) | MediaReply::AnswerTaken(Err(error)) => {
+                self.fail_call(error);
+            }
+            MediaReply::Statistics(statistics) => self.statistics(statistics),
+            MediaReply::Notice(MediaNotice::Ice(state)) => {
+                call.ice = Some(state);
+                let event = IceEvent {
+                    state,
+                    call_id: Some(call.call_id.clone()),
+                    tag: Some(call.tag.to_string()),
+                    application_name: call.application_name.as_ref().map(ToString::to_string),
+                    customer_data: call.customer_data.clone(),
+                };
+                self.event(Event::Ice(event));
+                self.order_media(MediaCommand::ReadStatistics);
+            }
+            MediaReply::Notice(MediaNotice::FirstPacket) => {
+                call.last_packet = now;
+                let context = call_context(call);
+                self.log(LogLevel::Debug, "first audio packet", context, None);
+            }
+            MediaReply::Notice(MediaNotice::Dtmf(tone)) => self.dtmf_event(tone),
+            MediaReply::Notice(MediaNotice::Failed(fault)) => self.fail_call(Error::Media { fault }),
+            MediaReply::DtmfSent(..) => {}
+        }
+    }
+
+    fn answer(&mut self, sdp: String, offered: bool) {
+        let Some(call) = &mut self.call else { return };
+        call.step = Step::Answered { offered };
+        let command = Command::Answer { call: call.handle, sdp, headers: Vec::new() };
+        self.agent(Input::Command(command));
+    }
+
+    fn call_is_up(&mut self) {
+        let now = self.now;
+        let Some(call) = &mut self.call else { return };
+        call.step = Step::Up;
+        call.last_packet = now;
+        call.next_metrics = Some(now + METRICS_INTERVAL);
+        let waiting = call.waiting.take();
+        self.set_state(CallState::Connected);
+        self.log_call("connected");
+        if let Some(id) = waiting {
+            self.done(id, Ok(Reply::Done));
+        }
+    }
+
+    fn metrics_due(&mut self) {
+        let now = self.now;
+        let Some(call) = &mut self.call else { return };
+        if call.next_metrics.is_some_and(|due| due <= now) {
+            call.next_metrics = Some(now + METRICS_INTERVAL);
+            self.order_media(MediaCommand::ReadStatistics);
+        }
+    }
+
+    fn media_preparation_due(&mut self) {
+        if self.call.as_ref().and_then(|call| call.media_due).is_some_and(|due| due <= self.now) {
+            let limit = MEDIA_PREPARATION_TIMEOUT.as_secs();
+            self.fail_call(Error::Audio {
+                device: "source".to_owned(),
+                problem: format!("it was not ready within {limit} s; was the microphone allowed?"),
+            });
+        }
+    }
+
+    fn statistics(&mut self, statistics: MediaStatistics) {
+        let now = self.now;
+        let limit = self.config.no_packets_timeout;
+        let Some(call) = &mut self.call else { return };
+        let before = std::mem::replace(&mut call.statistics, statistics);
+        let after = &call.statistics;
+        let received = after.packets_received.saturating_sub(before.packets_received);
+        let lost = after.packets_lost.saturating_sub(before.packets_lost);
+        let loss_percent = (received + lost > 0).then(|| percent(lost, received + lost));
+        let mos = (received > 0).then(|| {
+            quality::estimate_mos(
+                after.round_trip_time,
+                after.jitter,
+                jitter_buffer::DEFAULT_TARGET_DELAY,
+                loss_percent.unwrap_or(0.0) / 100.0,
+                CodecImpairment::of(after.codec.as_deref().unwrap_or_default()),
+            )
+        });
+        let ts = self.unix_ms_at_origin + now.as_micros() / 1000;
+        let event = MetricsEvent {
+            ts,
+            call_id: Some(call.call_id.clone()),
+            tag: Some(call.tag.to_string()),
+            ice_state: call.ice,
+            rtt_ms: after.round_trip_time.map(milliseconds),
+            jitter_ms: after.jitter.map(milliseconds),
+            loss_percent,
+            bytes_sent: Some(after.bytes_sent),
+            bytes_received: Some(after.bytes_received),
+            packets_sent: Some(after.packets_sent),
+            packets_received: Some(after.packets_received),
+            mos,
+            language: Some(call.language.to_string()),
+            application_name: call.application_name.as_ref().map(ToString::to_string),
+            customer_data: call.customer_data.clone(),
+        };
+        let up = call.step == Step::Up;
+        let mut report = None;
+        if received > 0 {
+            call.last_packet = now;
+            if call.silence_reported {
+                call.silence_reported = false;
+                report = Some((LogLevel::Info, "audio packets come again", None));
+            }
+        } else if up && !call.silence_reported && now - call.last_packet >= limit {
+            call.silence_reported = true;
+            let fault = MediaFault::NoPackets { after: now - call.last_packet };
+            report = Some((LogLevel::Error, "no audio packets from the far end", Some(Error::Media { fault })));
+        }
+        let context = call_context(call);
+        self.event(Event::Metrics(event));
+        if let Some((level, message, error)) = report {
+            self.log(level, message, context, error.as_ref());
+        }
+    }
+
+    fn dtmf_sent(&mut self, handle: CallHandle, id: CommandId, tone: char, result: Result<bool>) {
+        let Some(at) = self.dtmf_waiting.iter().position(|waiting| *waiting == id) else {
+            // The call has ended, and whoever pressed the key knows.
+            return;
+        };
+        self.dtmf_waiting.remove(at);
+        match result {
+            Ok(true) => self.done(id, Ok(Reply::Done)),
+            Err(error) => self.done(id, Err(error)),
+            Ok(false) if self.call.as_ref().is_some_and(|call| call.handle == handle && call.step == Step::Up) => {
+                let body = format!("Signal={tone}\r\nDuration={}\r\n", DTMF_DURATION.as_millis());
+                self.info_waiting.push_back((handle, id));
+                self.agent(Input::Command(Command::Info {
+                    call: handle,
+                    content_type: HeaderValue::from_static("application/dtmf-relay"),
+                    body: Bytes::from(body),
+                }));
+            }
+            Ok(false) => {
+                self.done(id, Err(Error::WrongState { operation: "send_dtmf", problem: "the call ended meanwhile" }));
+            }
+        }
+    }
+
+    fn dtmf_event(&mut self, tone: char) {
+        let Some(call) = &self.call else { return };
+        let event = DtmfEvent {
+            tone,
+            call_id: Some(call.call_id.clone()),
+            tag: Some(call.tag.to_string()),
+            application_name: call.application_name.as_ref().map(ToString::to_string),
+            customer_data: call.customer_data.clone(),
+        };
+        self.event(Event::Dtmf(event));
+    }
+
+    fn media_settings(&self) -> MediaSettings {
+        MediaSettings {
+            ice_servers: self.config.ice_servers.clone(),
+            ice_transport_policy: self.config.ice_transport_policy,
+        }
+    }
+
+    /// Gives an order to the call's media session, if it has one.
+    fn order_media(&mut self, command: MediaCommand) {
+        let (muted, speaker_muted) = (self.muted, self.speaker_muted);
+        let now = self.now;
+        let Some(call) = &mut self.call else { return };
+        // Before a media session exists, the wish is kept and comes with the session's first order.
+        if matches!(call.step, Step::Offered { .. }) {
+            return;
+        }
+        let handle = call.handle;
+        let first = matches!(command, MediaCommand::CreateOffer(_) | MediaCommand::CreateAnswer(..));
+        if first {
+            call.media_due = Some(now + MEDIA_PREPARATION_TIMEOUT);
+        }
+        self.output.push_back(ClientOutput::Media { call: handle, command });
+        if first && muted {
+            self.output.push_back(ClientOutput::Media { call: handle, command: MediaCommand::SetMuted(true) });
+        }
+        if first && speaker_muted {
+            self.output.push_back(ClientOutput::Media { call: handle, command: MediaCommand::SetSpeakerMuted(true) });
+        }
+    }
+
+    // ---- the user agent -----------------------------------------------------------------------------------------
+
+    fn agent(&mut self, input: Input) {
+        self.user_agent.handle(self.now, input);
+        while let Some(output) = self.user_agent.poll_output() {
+            match output {
+                Output::OpenFlow { flow } => self.output.push_back(ClientOutput::OpenFlow { flow }),
+                Output::CloseFlow { flow } => self.output.push_back(ClientOutput::CloseFlow { flow }),
+                Output::Send { flow, bytes } => self.output.push_back(ClientOutput::Send { flow, bytes }),
+                Output::Event(event) => self.agent_event(event),
+            }
+        }
+    }
+
+    fn agent_event(&mut self, event: UaEvent) {
+        match event {
+            UaEvent::Registration { state, attempt, error, .. } => self.registration_event(state, attempt, error),
+            UaEvent::Reconnecting { attempt, delay } => {
+                let delay_ms = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX);
+                let mut context = Map::new();
+                context.insert("attempt".to_owned(), Value::from(attempt));
+                context.insert("delayMs".to_owned(), Value::from(delay_ms));
+                self.log(LogLevel::Warn, "reconnecting", context, None);
+                self.event(Event::Reconnecting(ReconnectingEvent { attempt, delay_ms }));
+            }
+            UaEvent::FlowUp => self.log(LogLevel::Debug, "connected to the edge", Map::new(), None),
+            UaEvent::FlowDown { error } => {
+                if self.registration == Registration::Registered {
+                    self.registration = Registration::Underway;
+                }
+                match &error {
+                    Some(_) => self.log(LogLevel::Warn, "connection to the edge lost", Map::new(), error.as_ref()),
+                    None => self.log(LogLevel::Debug, "connection to the edge closed", Map::new(), None),
+                }
+                let error = error.unwrap_or(Error::FlowLost { problem: "the edge closed it".to_owned() });
+                self.registration_attempt_failed(&error);
+            }
+            UaEvent::FlowChecked { id, alive } => {
+                self.check_waiting.retain(|waiting| waiting.0 != id);
+                self.done(CommandId(id), Ok(Reply::Alive(alive)));
+            }
+            UaEvent::Provisional { call, status, remote_tag, sdp } => self.provisional(call, status, remote_tag, sdp),
+            UaEvent::Accepted { call, sdp, message } => {
+                let remote_tag = message.to().ok().and_then(|to| to.tag().map(str::to_owned)).unwrap_or_default();
+                self.accepted(call, &remote_tag, sdp);
+            }
+            UaEvent::Confirmed { call, sdp } => self.confirmed(call, sdp),
+            UaEvent::Incoming { call, message, offer } => self.incoming(call, &message, offer),
+            UaEvent::Ended { call, cause, reason, error, .. } => self.ended(call, cause, reason, error),
+            UaEvent::Info { call, content_type, body } => self.info(call, &content_type, &body),
+            // The answer of a call that is over by now has nobody to hear it.
+            UaEvent::InfoResult { call, result } => {
+                if let Some(at) = self.info_waiting.iter().position(|(waiting, _)| *waiting == call)
+                    && let Some((_, id)) = self.info_waiting.remove(at)
+                {
+                    self.done(id, result.map(|()| Reply::Done));
+                }
+            }
+            UaEvent::Trace { .. } => {}
+            UaEvent::Log { level, message } => self.log(level, &message, Map::new(), None),
+            // What an edge sees of its registrations.
+            UaEvent::Binding { .. } => {}
+        }
+    }
+
+    fn is_current(&self, handle: CallHandle) -> bool {
+        self.call.as_ref().is_some_and(|call| call.handle == handle)
+    }
+
+    fn provisional(&mut self, handle: CallHandle, status: StatusCode, remote_tag: String, sdp: Option<String>) {
+        let Some(call) = self.call.as_mut().filter(|call| call.handle == handle) else { return };
+        let rings = status != StatusCode::TRYING && call.state != CallState::Ringing;
+        if let (Some(sdp), None) = (sdp, &call.early) {
+            call.early = Some(EarlyAnswer { remote_tag, sdp: sdp.clone() });
+            self.order_media(MediaCommand::AcceptAnswer(sdp));
+        }
+        if rings {
+            self.set_state(CallState::Ringing);
+        }
+    }
+
+    fn accepted(&mut self, handle: CallHandle, remote_tag: &str, sdp: Option<String>) {
+        let Some(call) = self.call.as_mut().filter(|call| call.handle == handle) else { return };
+        call.step = Step::TakingAnswer;
+        match (sdp, &call.early) {
+            // RFC 3261 §13.2.1: the first description of a dialog is the answer; later ones are not looked at, however
+            // a gateway may have changed their origin or candidates.
+            (_, Some(early)) if !remote_tag.is_empty() && early.remote_tag == remote_tag => self.call_is_up(),
+            (Some(sdp), Some(early)) if sdp == early.sdp => self.call_is_up(),
+            (None, Some(_)) => self.call_is_up(),
+            (Some(sdp), _) => self.order_media(MediaCommand::AcceptAnswer(sdp)),
+            (None, None) => self.fail_call(Error::Protocol {
+                problem: "the far end answered the offer with 200 but without a session description (RFC 3261 §13.2.1)"
+                    .to_owned(),
+            }),
+        }
+    }
+
+    fn confirmed(&mut self, handle: CallHandle, sdp: Option<String>) {
+        let Some(call) = self.call.as_mut().filter(|call| call.handle == handle) else { return };
+        let Step::Answered { offered } = call.step else { return };
+        match sdp {
+            _ if !offered => self.call_is_up(),
+            Some(sdp) => {
+                call.step = Step::TakingAnswer;
+                self.order_media(MediaCommand::AcceptAnswer(sdp));
+            }
+            None => self.fail_call(Error::Protocol {
+                problem: "the far end acknowledged our offer without an answer to it (RFC 3261 §13.2.2.4)".to_owned(),
+            }),
+        }
+    }
+
+    fn incoming(&mut self, handle: CallHandle, message: &Message, offer: Option<String>) {
+        let received = ReceivedMetadata::from_headers(message.header_lines());
+        let call_id = message.call_id().unwrap_or_default().to_owned();
+        let tag = received.tag.clone().unwrap_or_else(|| CallTag::from_call_id(&call_id));
+        let from = message.from().ok();
+        let to = message.to().ok();
+        let from_uri = from.as_ref().map(|from| from.uri().to_owned());
+        let to_uri = to.as_ref().map(|to| to.uri().to_owned());
+        let application_name = received.application.clone().or_else(|| self.config.target_application_name.clone());
+        let user =
+            |uri: Option<&str>| uri.and_then(|uri| Uri::parse(uri).ok()).and_then(|uri| uri.user().map(str::to_owned));
+        let (from_user, to_user) = (user(from_uri.as_deref()), user(to_uri.as_deref()));
+        let from_name = from.as_ref().and_then(|from| from.display_name());
+        let to_name = to.as_ref().and_then(|to| to.display_name());
+        let display = DisplayNames::incoming(&IncomingParties {
+            own_users: &[&self.config.username],
+            tag: &tag,
+            application: application_name.as_ref(),
+            from: Party { display_name: from_name.as_deref(), user: from_user.as_deref() },
+            to: Party { display_name: to_name.as_deref(), user: to_user.as_deref() },
+            x_display_from: received.display_from.as_deref(),
+            x_display_to: received.display_to.as_deref(),
+        });
+        if self.call.is_some() {
+            let mut context = Map::new();
+            context.insert("tag".to_owned(), Value::from(tag.to_string()));
+            context.insert("callId".to_owned(), Value::from(call_id));
+            let message = format!("missed call, since there is one: From: {} To: {}", display.from, display.to);
+            self.log(LogLevel::Info, &message, context, None);
+            let command = Command::Reject { call: handle, status: StatusCode::BUSY_HERE, reason: None };
+            return self.agent(Input::Command(command));
+        }
+        let language = received.language.clone().unwrap_or_else(|| self.language.clone());
+        let span = call_span(&tag, &call_id, &display);
+        let event = IncomingCallEvent {
+            call_id: Some(call_id.clone()),
+            from: from_uri,
+            to: to_uri,
+            display_from: Some(display.from.clone()),
+            display_to: Some(display.to.clone()),
+            tag: Some(tag.to_string()),
+            application_name: application_name.as_ref().map(ToString::to_string),
+            customer_data: received.customer_data.clone().map(Arc::new),
+        };
+        self.call = Some(Call {
+            handle,
+            state: CallState::Incoming,
+            step: Step::Offered { offer },
+            call_id,
+            tag,
+            display,
+            application_name,
+            customer_data: event.customer_data.clone(),
+            language,
+            headers: Vec::new(),
+            target: String::new(),
+            waiting: None,
+            early: None,
+            ice: None,
+            statistics: MediaStatistics::default(),
+            last_packet: self.now,
+            silence_reported: false,
+            next_metrics: None,
+            media_due: None,
+            span,
+        });
+        for problem in &received.problems {
+            self.log(LogLevel::Warn, "the caller's data cannot be read", Map::new(), Some(problem));
+        }
+        self.log_call("incoming call");
+        self.set_state(CallState::Incoming);
+        self.event(Event::IncomingCall(event));
+        self.agent(Input::Command(Command::Ring { call: handle, headers: Vec::new() }));
+    }
+
+    fn ended(&mut self, handle: CallHandle, cause: Option<u16>, reason: Option<String>, error: Option<Error>) {
+        let (told, waiting): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut self.ending).into_iter().partition(|(call, _)| *call == handle);
+        self.ending = waiting;
+        for (_, id) in told {
+            // Whatever status the far end gives its good-bye, it knows; if nothing came back, it may not.
+            let result = match &error {
+                Some(error) if !matches!(error, Error::CallRefused { .. }) => Err(error.clone()),
+                _ => Ok(Reply::Done),
+            };
+            self.done(id, result);
+        }
+        if !self.is_current(handle) {
+            return;
+        }
+        // A call that the far end refused is over as calls end; one that broke is an error.
+        let broken = error.as_ref().is_some_and(|error| !matches!(error, Error::CallRefused { .. }));
+        let state = if broken { CallState::Error } else { CallState::Ended };
+        self.end_call(state, reason, cause, error);
+    }
+
+    fn info(&mut self, handle: CallHandle, content_type: &str, body: &[u8]) {
+        if !self.is_current(handle) {
+            return;
+        }
+        if let Some(tone) = dtmf_of_info(content_type, body) {
+            self.dtmf_event(tone);
+        }
+    }
+
+    // ---- what comes out -----------------------------------------------------------------------------------------
+
+    fn set_state(&mut self, state: CallState) {
+        let Some(call) = &mut self.call else { return };
+        call.state = state;
+        let event = call_event(call);
+        self.event(Event::Call(event));
+    }
+
+    fn event(&mut self, event: Event) {
+        self.output.push_back(ClientOutput::Event(event));
+    }
+
+    fn done(&mut self, id: CommandId, result: Result<Reply>) {
+        self.output.push_back(ClientOutput::CommandDone { id, result });
+    }
+
+    fn log_call(&mut self, what: &str) {
+        let Some(call) = &self.call else { return };
+        let context = call_context(call);
+        let message = format!("{what}: From: {} To: {}", call.display.from, call.display.to);
+        self.log(LogLevel::Info, &message, context, None);
+    }
+
+    fn log(&mut self, level: LogLevel, message: &str, context: Map<String, Value>, error: Option<&Error>) {
+        let error = error.map(ToString::to_string);
+        let text = error.as_deref().unwrap_or_default();
+        // Everything that is said during a call belongs to it.
+        let _in_call = self.call.as_ref().map(|call| call.span.clone().entered());
+        match level {
+            LogLevel::Debug => tracing::debug!(error = text, "{message}"),
+            LogLevel::Info => tracing::info!(error = text, "{message}"),
+            LogLevel::Warn => tracing::warn!(error = text, "{message}"),
+            LogLevel::Error => tracing::error!(error = text, "{message}"),
+        }
+        let context = (!context.is_empty()).then_some(context);
+        self.event(Event::Log(LogEvent { level, message: message.to_owned(), context, error }));
+    }
+}
+
+fn user_agent_config(config: &SipClientConfig) -> UserAgentConfig {
+    let secure = config.wss_server.get(..4).is_some_and(|scheme| scheme.eq_ignore_ascii_case("wss:"));
+    UserAgentConfig {
+        scheme: if secure { WebSocketScheme::Wss } else { WebSocketScheme::Ws },
+        register_expires: config.register_expires,
+        max_register_retries: config.max_register_retries,
+        infinite_reconnect: config.infinite_reconnect,
+        keep_alive_interval: config.keep_alive_interval,
+        no_answer_timeout: config.no_answer_timeout,
+        user_agent: Some(concat!("codex-core-sip/", env!("CARGO_PKG_VERSION")).to_owned()),
+        ..UserAgentConfig::new(config.username.as_str(), config.domain.as_str(), Some(config.password.clone()))
+    }
+}
+
+fn call_span(tag: &CallTag, call_id: &str, names: &DisplayNames) -> tracing::Span {
+    tracing::info_span!("call", %tag, call_id, from = names.from, to = names.to)
+}
+
+fn call_event(call: &Call) -> CallEvent {
+    CallEvent {
+        state: call.state,
+        reason: None,
+        cause_code: None,
+        call_id: Some(call.call_id.clone()),
+        tag: Some(call.tag.to_string()),
+        application_name: call.application_name.as_ref().map(ToString::to_string),
+        customer_data: call.customer_data.clone(),
+        display_from: Some(call.display.from.clone()),
+        display_to: Some(call.display.to.clone()),
+        error: None,
+    }
+}
+
+/// What a log line says of a call: names and ids, of customer data only which fields there are.
+fn call_context(call: &Call) -> Map<String, Value> {
+    let mut context = Map::new();
+    context.insert("tag".to_owned(), Value::from(call.tag.to_string()));
+    context.insert("callId".to_owned(), Value::from(call.call_id.as_str()));
+    context.insert("from".to_owned(), Value::from(call.display.from.as_str()));
+    context.insert("to".to_owned(), Value::from(call.display.to.as_str()));
+    if let Some(data) = &call.customer_data {
+        context.insert("customerData".to_owned(), Value::from(format!("{data:?}")));
+    }
+    context
+}
+
+/// The key in an INFO body of the type `application/dtmf-relay` (`Signal=5`) or `application/dtmf` (`5`).
+#[must_use]
+pub fn dtmf_of_info(content_type: &str, body: &[u8]) -> Option<char> {
+    let text = core::str::from_utf8(body).ok()?;
+    let media_type = content_type.split(';').next().unwrap_or_default().trim();
+    let key = if media_type.eq_ignore_ascii_case("application/dtmf-relay") {
+        text.lines().find_map(|line| {
+            let (name, value) = line.split_once('=')?;
+            name.trim().eq_ignore_ascii_case("signal").then_some(value.trim())
+        })?
+    } else if media_type.eq_ignore_ascii_case("application/dtmf") {
+        text.trim()
+    } else {
+        return None;
+    };
+    match key {
+        // Some send the numbers of RFC 4733 for the keys that are no digits.
+        "10" => Some('*'),
+        "11" => Some('#'),
+        _ => {
+            let mut chars = key.chars();
+            let tone = chars.next()?.to_ascii_uppercase();
+            (chars.next().is_none() && matches!(tone, '0'..='9' | '*' | '#' | 'A'..='D')).then_some(tone)
+        }
+    }
+}
+
+fn milliseconds(duration: Duration) -> f64 {
+    duration.as_secs_f64() * 1000.0
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a share of packets needs no more than 52 bits")]
+fn percent(part: u64, whole: u64) -> f64 {
+    100.0 * part as f64 / whole as f64
+}

@@ -1,0 +1,468 @@
+//! Reading JSON so that nothing is lost without a word, and every fault has a place.
+//!
+//! `serde_json` alone takes the last of several equal keys and rounds integers beyond 64 bits, and it knows the line
+//! of a fault but not its field. So the structure is read here; texts and numbers are left to `serde_json`.
+
+use core::fmt;
+use std::collections::HashSet;
+
+use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
+use serde_json::{Map, Number, Value};
+
+/// How deep objects and arrays may lie in each other, the outermost counted.
+pub(super) const MAX_NESTING: usize = 64;
+
+/// How much of a key or a path an error shows, in characters.
+const MAX_SHOWN_CHARS: usize = 200;
+
+/// What is wrong, and where.
+#[derive(Debug)]
+pub(super) struct Fault {
+    /// Byte offset in the text.
+    pub(super) at: usize,
+    /// The path of the field, such as `location.city` or `customFields.tags[2]`.
+    pub(super) field: Option<String>,
+    /// What is wrong.
+    pub(super) problem: String,
+}
+
+#[derive(Debug)]
+enum Step {
+    Key(String),
+    Index(usize),
+}
+
+/// A reader at some place of a text.
+#[derive(Debug)]
+pub(super) struct Reader<'t> {
+    text: &'t str,
+    at: usize,
+    path: Vec<Step>,
+}
+
+impl<'t> Reader<'t> {
+    pub(super) fn new(text: &'t str) -> Self {
+        Self { text, at: 0, path: Vec::new() }
+    }
+
+    /// A fault at byte `at`, in the field that is being read.
+    pub(super) fn fault(&self, at: usize, problem: impl Into<String>) -> Fault {
+        self.fault_below(at, "", problem)
+    }
+
+    /// A fault at byte `at`, in `field` (a key, or nothing) below the field that is being read.
+    pub(super) fn fault_below(&self, at: usize, field: &str, problem: impl Into<String>) -> Fault {
+        let mut path = String::new();
+        for step in &self.path {
+            match step {
+                Step::Key(key) => push_key(&mut path, key),
+                Step::Index(index) => path.push_str(&format!("[{index}]")),
+            }
+        }
+        if !field.is_empty() {
+            push_key(&mut path, field);
+        }
+        if let Some((cut, _)) = path.char_indices().nth(MAX_SHOWN_CHARS) {
+            path.truncate(cut);
+            path.push('…');
+        }
+        Fault { at, field: Some(path).filter(|p| !p.is_empty()), problem: problem.into() }
+    }
+
+    /// The next byte that is not white space, which is not consumed.
+    pub(super) fn peek(&mut self) -> Option<u8> {
+        let bytes = self.text.as_bytes();
+        while let Some(b' ' | b'\t' | b'\n' | b'\r') = bytes.get(self.at) {
+            self.at += 1;
+        }
+        bytes.get(self.at).copied()
+    }
+
+    /// Where the reader stands, as a byte offset.
+    pub(super) fn position(&self) -> usize {
+        self.at
+    }
+
+    /// What the text holds here, in words that give no content away.
+    fn found(&mut self) -> &'static str {
+        match self.peek() {
+            None => "the text ends",
+            Some(b'"') => "a text begins",
+            Some(b'{') => "an object begins",
+            Some(b'[') => "an array begins",
+            Some(b'}') => "there is `}`",
+            Some(b']') => "there is `]`",
+            Some(b',') => "there is `,`",
+            Some(b':') => "there is `:`",
+            Some(b'\'') => "there is `'` (JSON wants double quotes)",
+            Some(0xef) if self.text[self.at..].starts_with('\u{feff}') => "there is a byte order mark",
+            Some(_) => "there is something else",
+        }
+    }
+
+    fn unexpected(&mut self, wanted: &str) -> Fault {
+        let found = self.found();
+        self.fault(self.at, format!("{wanted} is wanted where {found}"))
+    }
+
+    fn enter(&mut self) -> Result<(), Fault> {
+        if self.path.len() >= MAX_NESTING {
+            return Err(
+                self.fault(self.at, format!("objects and arrays lie in each other more than {MAX_NESTING} deep"))
+            );
+        }
+        self.at += 1;
+        Ok(())
+    }
+
+    /// Reads an object. `each` gets each key, once the reader stands before its value, and must read the value.
+    pub(super) fn members(
+        &mut self,
+        mut each: impl FnMut(&mut Self, String) -> Result<(), Fault>,
+    ) -> Result<(), Fault> {
+        if self.peek() != Some(b'{') {
+            return Err(self.unexpected("an object `{…}`"));
+        }
+        self.enter()?;
+        let mut seen = HashSet::new();
+        if self.peek() == Some(b'}') {
+            self.at += 1;
+            return Ok(());
+        }
+        loop {
+            if self.peek() != Some(b'"') {
+                return Err(self.unexpected("a key in double quotes"));
+            }
+            let key_at = self.at;
+            let key = self.string()?;
+            if !seen.insert(key.clone()) {
+                return Err(self.fault_below(key_at, &key, "the key is there twice"));
+            }
+            self.path.push(Step::Key(key.clone()));
+            if self.peek() != Some(b':') {
+                return Err(self.unexpected("`:`"));
+            }
+            self.at += 1;
+            self.peek();
+            each(self, key)?;
+            self.path.pop();
+            match self.peek() {
+                Some(b',') => self.at += 1,
+                Some(b'}') => {
+                    self.at += 1;
+                    return Ok(());
+                }
+                _ => return Err(self.unexpected("`,` or `}`")),
+            }
+        }
+    }
+
+    fn elements(&mut self) -> Result<Vec<Value>, Fault> {
+        self.enter()?;
+        let mut elements = Vec::new();
+        if self.peek() == Some(b']') {
+            self.at += 1;
+            return Ok(elements);
+        }
+        loop {
+            self.path.push(Step::Index(elements.len()));
+            elements.push(self.value()?);
+            self.path.pop();
+            match self.peek() {
+                Some(b',') => self.at += 1,
+                Some(b']') => {
+                    self.at += 1;
+                    return Ok(elements);
+                }
+                _ => return Err(self.unexpected("`,` or `]`")),
+            }
+        }
+    }
+
+    /// Reads any value.
+    pub(super) fn value(&mut self) -> Result<Value, Fault> {
+        match self.peek() {
+            Some(b'{') => {
+                let mut map = Map::new();
+                self.members(|reader, key| {
+                    let value = reader.value()?;
+                    map.insert(key, value);
+                    Ok(())
+                })?;
+                Ok(Value::Object(map))
+            }
+            Some(b'[') => self.elements().map(Value::Array),
+            Some(b'"') => self.string().map(Value::String),
+            Some(b'-' | b'0'..=b'9') => self.number().map(Value::Number),
+            _ => {
+                for (word, value) in [("null", Value::Null), ("true", Value::Bool(true)), ("false", Value::Bool(false))]
+                {
+                    if self.text[self.at..].starts_with(word) {
+                        self.at += word.len();
+                        return Ok(value);
+                    }
+                }
+                Err(self.unexpected("a value"))
+            }
+        }
+    }
+
+    fn string(&mut self) -> Result<String, Fault> {
+        let bytes = self.text.as_bytes();
+        let start = self.at;
+        let mut end = start + 1;
+        let mut escaped = false;
+        loop {
+            match bytes.get(end) {
+                None => return Err(self.fault(start, "the text that begins here has no closing `\"`")),
+                Some(b'"') => break,
+                Some(b'\\') => {
+                    escaped = true;
+                    end += 2;
+                }
+                Some(0..=0x1f) => {
+                    return Err(self
+                        .fault(end, "a text holds a control character as it is; JSON wants it escaped, such as \\n"));
+                }
+                Some(_) => end += 1,
+            }
+        }
+        self.at = end + 1;
+        if !escaped {
+            return Ok(self.text[start + 1..end].to_owned());
+        }
+        serde_json::from_str(&self.text[start..=end]).map_err(|error| {
+            let at = (start + error.column().saturating_sub(1)).min(end);
+            self.fault(at, "a text holds an escape that JSON does not know, or half of a surrogate pair")
+        })
+    }
+
+    fn number(&mut self) -> Result<Number, Fault> {
+        let start = self.at;
+        let rest = &self.text[start..];
+        let len = rest
+            .bytes()
+            .position(|b| !matches!(b, b'0'..=b'9' | b'+' | b'-' | b'.' | b'e' | b'E'))
+            .unwrap_or(rest.len());
+        let token = &rest[..len];
+        self.at = start + len;
+        let too_large =
+            "the number is too large or has too many digits to be kept exactly; write it as a text in double quotes";
+        let Ok(number) = serde_json::from_str::<Number>(token) else {
+            let infinite = token.parse::<f64>().is_ok_and(f64::is_infinite);
+            return Err(
+                self.fault(start, if infinite { too_large } else { "this is not a number as JSON writes them" })
+            );
+        };
+        let mantissa = token.split(['e', 'E']).next().unwrap_or(token);
+        let zero = !mantissa.bytes().any(|b| matches!(b, b'1'..=b'9'));
+        if number.is_f64() && !zero {
+            if !token.bytes().any(|b| matches!(b, b'.' | b'e' | b'E')) {
+                return Err(self.fault(start, too_large));
+            }
+            if number.as_f64() == Some(0.0) {
+                return Err(
+                    self.fault(start, "the number is too small to be told from 0; write it as a text in double quotes")
+                );
+            }
+        }
+        Ok(number)
+    }
+
+    /// Makes sure that nothing follows.
+    pub(super) fn end(&mut self) -> Result<(), Fault> {
+        if self.peek().is_none() { Ok(()) } else { Err(self.unexpected("the end")) }
+    }
+}
+
+fn push_key(path: &mut String, key: &str) {
+    if !path.is_empty() {
+        path.push('.');
+    }
+    path.extend(key.chars().take(MAX_SHOWN_CHARS).flat_map(char::escape_debug));
+}
+
+/// Line and column, from 1, of the byte at `at`; columns count characters.
+pub(super) fn line_and_column(text: &str, at: usize) -> (usize, usize) {
+    let before = text.get(..at).unwrap_or(text);
+    let line_start = before.rfind('\n').map_or(0, |i| i + 1);
+    (before.matches('\n').count() + 1, before[line_start..].chars().count() + 1)
+}
+
+/// What kind of value this is, with its article.
+pub(super) fn kind(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "a boolean",
+        Value::Number(_) => "a number",
+        Value::String(_) => "a text",
+        Value::Array(_) => "an array",
+        Value::Object(_) => "an object",
+    }
+}
+
+/// Reads a [`Value`] from any deserializer, refusing equal keys and more than [`MAX_NESTING`] levels.
+pub(super) struct StrictValue {
+    /// The levels that this value lies in.
+    pub(super) depth: usize,
+}
+
+impl<'de> DeserializeSeed<'de> for StrictValue {
+    type Value = Value;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl StrictValue {
+    fn inner<E: serde::de::Error>(&self) -> Result<Self, E> {
+        if self.depth >= MAX_NESTING {
+            return Err(E::custom(format!("objects and arrays lie in each other more than {MAX_NESTING} deep")));
+        }
+        Ok(Self { depth: self.depth + 1 })
+    }
+}
+
+impl<'de> Visitor<'de> for StrictValue {
+    type Value = Value;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a JSON value")
+    }
+
+    fn visit_bool<E>(self, v: bool) -> Result<Value, E> {
+        Ok(Value::Bool(v))
+    }
+
+    fn visit_i64<E>(self, v: i64) -> Result<Value, E> {
+        Ok(Value::from(v))
+    }
+
+    fn visit_u64<E>(self, v: u64) -> Result<Value, E> {
+        Ok(Value::from(v))
+    }
+
+    fn visit_f64<E: serde::de::Error>(self, v: f64) -> Result<Value, E> {
+        Number::from_f64(v).map(Value::Number).ok_or_else(|| E::custom("JSON has no infinity and no NaN"))
+    }
+
+    fn visit_str<E>(self, v: &str) -> Result<Value, E> {
+        Ok(Value::String(v.to_owned()))
+    }
+
+    fn visit_string<E>(self, v: String) -> Result<Value, E> {
+        Ok(Value::String(v))
+    }
+
+    fn visit_unit<E>(self) -> Result<Value, E> {
+        Ok(Value::Null)
+    }
+
+    fn visit_none<E>(self) -> Result<Value, E> {
+        Ok(Value::Null)
+    }
+
+    fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Value, A::Error> {
+        let mut elements = Vec::new();
+        while let Some(element) = seq.next_element_seed(self.inner()?)? {
+            elements.push(element);
+        }
+        Ok(Value::Array(elements))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Value, A::Error> {
+        let mut map = Map::new();
+        while let Some(key) = access.next_key::<String>()? {
+            let value = access.next_value_seed(self.inner()?)?;
+            if map.insert(key, value).is_some() {
+                return Err(A::Error::custom("a key is there twice"));
+            }
+        }
+        Ok(Value::Object(map))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Result<Value, Fault> {
+        let mut reader = Reader::new(text);
+        let value = reader.value()?;
+        reader.end()?;
+        Ok(value)
+    }
+
+    #[test]
+    fn what_serde_json_reads_is_read_alike() {
+        for text in [
+            "{}",
+            "[]",
+            " [ 1 , 2.5e3 , -0 , \"a\\u0416\\ud83d\\ude00\\n\" , null , true , false , {\"k\" : [ { } ]} ] ",
+            "\"\u{7f}\"",
+            "18446744073709551615",
+            "-9223372036854775808",
+            "1e308",
+            "0e-999",
+            "5e-324",
+        ] {
+            assert_eq!(read(text).unwrap(), serde_json::from_str::<Value>(text).unwrap(), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_json_does_not_know_is_refused_where_it_stands() {
+        let cases: [(&str, usize, Option<&str>, &str); 24] = [
+            ("", 0, None, "the text ends"),
+            ("{", 1, None, "the text ends"),
+            ("{\"a\"", 4, Some("a"), "`:`"),
+            ("{\"a\":1", 6, None, "`,` or `}`"),
+            ("{\"a\":1,}", 7, None, "a key"),
+            ("{a:1}", 1, None, "a key"),
+            ("{'a':1}", 1, None, "double quotes"),
+            ("{\"a\":1 \"b\":2}", 7, None, "`,` or `}`"),
+            ("{\"a\":{\"b\":1,\"b\":2}}", 12, Some("a.b"), "twice"),
+            ("[1,]", 3, Some("[1]"), "a value"),
+            ("[1 2]", 3, None, "`,` or `]`"),
+            ("{\"a\":[0,{\"b\":tru}]}", 13, Some("a[1].b"), "a value"),
+            ("\"a", 0, None, "closing"),
+            ("\"a\\", 0, None, "closing"),
+            ("\"a\nb\"", 2, None, "control character"),
+            ("\"\\x41\"", 2, None, "escape"),
+            ("\"\\ud800\"", 7, None, "surrogate"),
+            ("01", 0, None, "not a number"),
+            ("-", 0, None, "not a number"),
+            ("1.", 0, None, "not a number"),
+            ("1e400", 0, None, "too large"),
+            ("18446744073709551616", 0, None, "too large"),
+            ("[1e-400]", 1, Some("[0]"), "too small"),
+            ("{} {}", 3, None, "the end is wanted"),
+        ];
+        for (text, at, field, words) in cases {
+            let fault = read(text).unwrap_err();
+            assert_eq!((fault.at, fault.field.as_deref()), (at, field), "{text}: {}", fault.problem);
+            assert!(fault.problem.contains(words), "{text}: {}", fault.problem);
+        }
+        assert!(read("\u{feff}{}").unwrap_err().problem.contains("byte order mark"));
+    }
+
+    #[test]
+    fn nesting_is_bounded() {
+        let nested = |levels: usize| "[".repeat(levels) + &"]".repeat(levels);
+        assert!(read(&nested(MAX_NESTING)).is_ok());
+        assert_eq!(read(&nested(MAX_NESTING + 1)).unwrap_err().at, MAX_NESTING);
+        assert!(read(&"{\"a\":".repeat(1_000_000)).unwrap_err().field.unwrap().chars().count() <= MAX_SHOWN_CHARS + 1);
+    }
+
+    #[test]
+    fn lines_and_columns_count_from_one_and_in_characters() {
+        assert_eq!(line_and_column("", 0), (1, 1));
+        assert_eq!(line_and_column("{\n  \"Ж\": x", 9), (2, 7));
+        assert_eq!(line_and_column("ab", 99), (1, 3));
+    }
+}

@@ -1,0 +1,373 @@
+//! The one pass over a message that finds its start line and header lines and refuses what is dangerous.
+
+use bytes::Bytes;
+
+use super::{
+    FREQUENT, LIMIT_RULE, Limits, Line, Message, Method, NO_LINE, StartLine, StatusCode, VERSION_RULE, check_call_id,
+    error, range, trim,
+};
+use crate::error::ParseError;
+use crate::sip::header::{Name, class, class_end, cseq_parts, is_token_byte, parse_decimal};
+use crate::sip::uri;
+
+/// Headers of which a message holds at most one. Two of them are how two elements come to see two messages in one.
+const SINGLE: [Name; 7] =
+    [Name::From, Name::To, Name::CallId, Name::CSeq, Name::MaxForwards, Name::ContentLength, Name::ContentType];
+
+/// Mandatory besides Via. Max-Forwards is mandatory too, but elements of RFC 2543 leave it out and RFC 3261 §16.3
+/// lets such requests pass.
+const MANDATORY: [Name; 4] = [Name::From, Name::To, Name::CallId, Name::CSeq];
+
+/// The problem of a message that ends within its headers or without the empty line after them.
+pub(crate) const NO_EMPTY_LINE: &str = "the header ends without an empty line";
+
+/// Bytes of a message for which the index reserves room for one header; shorter headers make it grow.
+const BYTES_PER_HEADER: usize = 40;
+
+pub(super) fn parse(bytes: Bytes, limits: &Limits) -> Result<Message, ParseError> {
+    if bytes.len() > limits.message_bytes.min(u32::MAX as usize) {
+        return Err(error("the message is larger than allowed", LIMIT_RULE, limits.message_bytes));
+    }
+    let mut message = read_head(bytes, limits, true)?;
+    check(&mut message, true)?;
+    Ok(message)
+}
+
+/// Reads a copy of a message in which bytes do not count, since its line ends are not those that were sent: a
+/// `Content-Length` beyond its end is no error.
+pub(crate) fn parse_text_copy(bytes: Bytes, limits: &Limits) -> Result<Message, ParseError> {
+    let mut message = read_head(bytes, limits, true)?;
+    check(&mut message, false)?;
+    Ok(message)
+}
+
+pub(super) fn parse_for_rejection(mut bytes: Bytes, limits: &Limits) -> Option<Message> {
+    bytes.truncate(limits.message_bytes.min(u32::MAX as usize));
+    let mut message = read_head(bytes, limits, false).ok()?;
+    let method = message.method()?;
+    let single = |name: Name| message.lines.iter().filter(|line| line.name == Some(name)).count() == 1;
+    if *method == Method::Ack || !MANDATORY.into_iter().all(single) || message.top_via().is_err() {
+        return None;
+    }
+    message.body = (0, 0);
+    Some(message)
+}
+
+/// Offsets fit since no message is larger than `u32::MAX`; that is checked before.
+const fn offset(at: usize) -> u32 {
+    at as u32
+}
+
+/// Finds the CR of the CR LF that ends the line in which `from` stands. `value_start` is where quoted strings of this
+/// header may begin, `None` in the start line.
+#[inline]
+fn line_end(bytes: &[u8], from: usize, value_start: Option<usize>) -> Result<usize, ParseError> {
+    const RULE: &str = "RFC 3261 §7";
+    let mut at = from;
+    loop {
+        let Some(found) = memchr::memchr3(b'\r', b'\n', 0, &bytes[at..]).map(|n| at + n) else {
+            return Err(error(NO_EMPTY_LINE, RULE, bytes.len()));
+        };
+        match bytes[found] {
+            b'\r' if bytes.get(found + 1) == Some(&b'\n') => return Ok(found),
+            b'\r' => return Err(error("a CR without LF", RULE, found)),
+            b'\n' => return Err(error("an LF without CR", RULE, found)),
+            _ if value_start.is_some_and(|start| in_quoted_pair(&bytes[start..found])) => at = found + 1,
+            _ => return Err(error("a NUL outside a quoted pair", "RFC 3261 §25.1", found)),
+        }
+    }
+}
+
+/// Whether what follows `before` is the second half of a quoted pair of a quoted string, the one place where RFC 3261
+/// allows control characters.
+fn in_quoted_pair(before: &[u8]) -> bool {
+    let mut quoted = false;
+    let mut escaped = false;
+    for &b in before {
+        match b {
+            _ if escaped => escaped = false,
+            b'\\' if quoted => escaped = true,
+            b'"' => quoted = !quoted,
+            _ => {}
+        }
+    }
+    escaped
+}
+
+fn read_head(bytes: Bytes, limits: &Limits, strict: bool) -> Result<Message, ParseError> {
+    let all: &[u8] = &bytes;
+    let mut at = 0;
+    // Empty lines before the start line are ignored (RFC 3261 §7.5).
+    while all[at..].starts_with(b"\r\n") {
+        at += 2;
+    }
+    if at == all.len() {
+        return Err(error("there is no start line", "RFC 3261 §7", at));
+    }
+    let end = line_end(all, at, None)?;
+    if end - at > limits.start_line_bytes {
+        return Err(error("the start line is longer than allowed", LIMIT_RULE, at));
+    }
+    let start = start_line(all, at, end, strict)?;
+    at = end + 2;
+
+    let mut lines = Vec::with_capacity((all.len() / BYTES_PER_HEADER).clamp(8, 64));
+    let most = limits.header_count.min(usize::from(NO_LINE));
+    let mut first = [NO_LINE; FREQUENT];
+    loop {
+        if all[at..].starts_with(b"\r\n") {
+            at += 2;
+            break;
+        }
+        if lines.len() == most {
+            return Err(error("more headers than allowed", LIMIT_RULE, at));
+        }
+        let line = header_line(all, at)?;
+        let next = line.value_end as usize + 2;
+        if next - 2 - at > limits.header_bytes {
+            return Err(error("a header is longer than allowed", LIMIT_RULE, at));
+        }
+        if let Some(first) = line.name.and_then(|name| first.get_mut(name as usize))
+            && *first == NO_LINE
+        {
+            // There are fewer lines than `NO_LINE`.
+            *first = lines.len() as u16;
+        }
+        lines.push(line);
+        at = next;
+    }
+    let body = (offset(at), offset(all.len()));
+    Ok(Message { start, lines, body, first, checked_cseq: None, bytes })
+}
+
+fn header_line(bytes: &[u8], start: usize) -> Result<Line, ParseError> {
+    const RULE: &str = "RFC 3261 §7.3.1";
+    if let Some(colon) = near_colon(bytes, start)
+        && let Some(name) = Name::from_bytes(&bytes[start..colon])
+    {
+        // A name that is known is a token.
+        return header_value(bytes, start, colon, Some(name), colon + 1);
+    }
+    let mut at = class_end(bytes, start, class::TOKEN);
+    let name = &bytes[start..at];
+    if name.is_empty() && start == bytes.len() {
+        return Err(error(NO_EMPTY_LINE, RULE, start));
+    }
+    if name.is_empty() {
+        return Err(error("a header line begins with its name", RULE, at));
+    }
+    let name_end = at;
+    while matches!(bytes.get(at), Some(b' ' | b'\t')) {
+        at += 1;
+    }
+    if bytes.get(at) != Some(&b':') {
+        return Err(error("expected `:` after the header name", RULE, at));
+    }
+    header_value(bytes, start, name_end, Name::from_bytes(name), at + 1)
+}
+
+/// The first `:` within the first 24 bytes from `at` on, eight bytes at a time. What is too near to the end for that is
+/// left to those who look closer.
+fn near_colon(bytes: &[u8], at: usize) -> Option<usize> {
+    const ONES: u64 = u64::from_ne_bytes([1; 8]);
+    for at in [at, at + 8, at + 16] {
+        let eight = bytes.get(at..)?.first_chunk::<8>()?;
+        // A byte that is `:` becomes zero, and the lowest zero borrows into its highest bit.
+        let zero = u64::from_le_bytes(*eight) ^ (ONES * b':' as u64);
+        let found = zero.wrapping_sub(ONES) & !zero & (ONES << 7);
+        if found != 0 {
+            return Some(at + (found.trailing_zeros() / 8) as usize);
+        }
+    }
+    None
+}
+
+fn header_value(
+    bytes: &[u8],
+    start: usize,
+    name_end: usize,
+    name: Option<Name>,
+    value_start: usize,
+) -> Result<Line, ParseError> {
+    let name_len =
+        u16::try_from(name_end - start).map_err(|_| error("a header name is too long", LIMIT_RULE, start))?;
+    let mut end = line_end(bytes, value_start, Some(value_start))?;
+    let mut folded = false;
+    while matches!(bytes.get(end + 2), Some(b' ' | b'\t')) {
+        folded = true;
+        end = line_end(bytes, end + 2, Some(value_start))?;
+    }
+    Ok(Line {
+        name_start: offset(start),
+        value_start: offset(value_start),
+        value_end: offset(end),
+        name_len,
+        name,
+        folded,
+    })
+}
+
+fn start_line(bytes: &[u8], start: usize, end: usize, strict: bool) -> Result<StartLine, ParseError> {
+    let line = &bytes[start..end];
+    let first = memchr::memchr(b' ', line).unwrap_or(line.len());
+    if line[..first].contains(&b'/') {
+        return status_line(line, first, start);
+    }
+    const RULE: &str = "RFC 3261 §7.1";
+    if first == 0 || !line[..first].iter().copied().all(is_token_byte) {
+        return Err(error("the method is not a token", RULE, start));
+    }
+    let Some(second) = line.get(first + 1..).and_then(|rest| memchr::memchr(b' ', rest)).map(|n| first + 1 + n) else {
+        return Err(error("a request line has three parts: method, URI, version", RULE, end));
+    };
+    let version = &line[second + 1..];
+    check_version(version, start + second + 1).or_else(|e| if strict { Err(e) } else { Ok(()) })?;
+    let request_uri = &line[first + 1..second];
+    if strict {
+        check_request_uri(request_uri).map_err(|e| ParseError { offset: start + first + 1 + e.offset, ..e })?;
+    }
+    // The bytes were checked to be a token, which is ASCII.
+    let method = core::str::from_utf8(&line[..first]).unwrap_or_default();
+    let method = Method::parse(method).map_err(|e| ParseError { offset: start, ..e })?;
+    Ok(StartLine::Request { method, uri: (offset(start + first + 1), offset(start + second)) })
+}
+
+fn status_line(line: &[u8], first: usize, start: usize) -> Result<StartLine, ParseError> {
+    const RULE: &str = "RFC 3261 §7.2";
+    check_version(&line[..first], start)?;
+    let code_start = first + 1;
+    let rest = line.get(code_start..).unwrap_or_default();
+    let digits = rest.iter().take_while(|b| b.is_ascii_digit()).count();
+    let status = parse_decimal(&rest[..digits], 699)
+        .filter(|_| digits == 3)
+        .and_then(|code| u16::try_from(code).ok())
+        .and_then(StatusCode::new)
+        .ok_or_else(|| error("the status code is not 100 to 699", RULE, start + code_start))?;
+    // The blank after the code is mandatory, the phrase is not; that the blank is missing too is harmless.
+    let reason = match rest.get(3) {
+        None => code_start + 3,
+        Some(b' ') => code_start + 4,
+        Some(_) => return Err(error("expected a blank after the status code", RULE, start + code_start + 3)),
+    };
+    Ok(StartLine::Response { status, reason: (offset(start + reason), offset(start + line.len())) })
+}
+
+fn check_version(version: &[u8], at: usize) -> Result<(), ParseError> {
+    if version == b"SIP/2.0" || version.eq_ignore_ascii_case(b"SIP/2.0") {
+        return Ok(());
+    }
+    let numbers = version.get(..4).filter(|p| p.eq_ignore_ascii_case(b"SIP/")).map(|_| &version[4..]);
+    let other_version = numbers.and_then(|n| n.iter().position(|&b| b == b'.').map(|dot| (&n[..dot], &n[dot + 1..])));
+    match other_version {
+        Some((major, minor))
+            if !major.is_empty() && !minor.is_empty() && major.iter().chain(minor).all(u8::is_ascii_digit) =>
+        {
+            Err(error("the version is not SIP/2.0", VERSION_RULE, at))
+        }
+        _ => Err(error("expected SIP/2.0", "RFC 3261 §7.1", at)),
+    }
+}
+
+fn check_request_uri(request_uri: &[u8]) -> Result<(), ParseError> {
+    // Most are `sip:`, hold no escape and no `?`, and then this is all.
+    if let [b's', b'i', b'p', b':', _, ..] = request_uri
+        && class_end(request_uri, 4, class::URI) == request_uri.len()
+        && memchr::memchr2(b'%', b'?', request_uri).is_none()
+    {
+        return Ok(());
+    }
+    uri::check_bytes(request_uri)?;
+    let scheme = request_uri.iter().position(|&b| b == b':').unwrap_or(0);
+    let scheme_valid = request_uri[..scheme].first().is_some_and(u8::is_ascii_alphabetic)
+        && request_uri[..scheme].iter().all(|&b| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'-' | b'.'));
+    if !scheme_valid || scheme + 1 == request_uri.len() {
+        return Err(error("the Request-URI has no scheme", "RFC 3261 §25.1", 0));
+    }
+    let is_sip =
+        request_uri[..scheme].eq_ignore_ascii_case(b"sip") || request_uri[..scheme].eq_ignore_ascii_case(b"sips");
+    if is_sip {
+        // `?` may stand in the user part; after the host it begins headers, which no Request-URI may have.
+        let host = memchr::memchr(b'@', request_uri).unwrap_or(0);
+        if let Some(at) = memchr::memchr(b'?', &request_uri[host..]) {
+            return Err(error("a Request-URI has no headers", "RFC 3261 §19.1.1", host + at));
+        }
+    }
+    Ok(())
+}
+
+/// Everything that must hold of the headers before a transaction may see the message.
+fn check(message: &mut Message, exact_length: bool) -> Result<(), ParseError> {
+    for (i, line) in message.lines.iter().enumerate() {
+        // All of them stand among the frequent names, so this is one comparison for most headers.
+        if let Some(name) = line.name
+            && let Some(&first) = message.first.get(name as usize)
+            && usize::from(first) != i
+            && SINGLE.contains(&name)
+        {
+            return Err(error(
+                "a header that may occur once occurs twice",
+                "RFC 3261 §7.3.1",
+                line.name_start as usize,
+            ));
+        }
+    }
+    let head_end = range(message.body).start;
+    let line_of = |name: Name| message.first(name);
+    if line_of(Name::Via).is_none() {
+        return Err(error("Via is missing", "RFC 3261 §8.1.1.7", head_end));
+    }
+    let value_of = |line: &Line| trim(&message.bytes[line.value_start as usize..line.value_end as usize]);
+    for name in MANDATORY {
+        let problem = match name {
+            Name::From => "From is missing",
+            Name::To => "To is missing",
+            Name::CallId => "Call-ID is missing",
+            _ => "CSeq is missing",
+        };
+        let line = line_of(name).ok_or_else(|| error(problem, "RFC 3261 §8.1.1", head_end))?;
+        if value_of(line).is_empty() {
+            return Err(error("a mandatory header is empty", "RFC 3261 §8.1.1", line.name_start as usize));
+        }
+    }
+    if let Some(line) = line_of(Name::CallId) {
+        check_call_id(value_of(line)).map_err(message.located(line))?;
+    }
+    let mut checked_cseq = None;
+    if let Some(line) = line_of(Name::CSeq) {
+        let at = line.value_start as usize;
+        let value = value_of(line);
+        let (number, method) = cseq_parts(value).map_err(|e| ParseError { offset: at, ..e })?;
+        if let StartLine::Request { method: requested, .. } = &message.start
+            && requested.as_str().as_bytes() != &value[method]
+        {
+            return Err(error("CSeq and request line name different methods", "RFC 3261 §8.1.1.5", at));
+        }
+        checked_cseq = Some(number);
+    }
+    if let Some(line) = line_of(Name::MaxForwards)
+        && parse_decimal(value_of(line), 255).is_none()
+    {
+        return Err(error("Max-Forwards is not 0 to 255", "RFC 3261 §20.22", line.value_start as usize));
+    }
+    if let Some(line) = line_of(Name::ContentLength) {
+        let at = line.value_start as usize;
+        let available = message.bytes.len() - head_end;
+        let length = parse_decimal(value_of(line), u64::from(u32::MAX))
+            .and_then(|n| usize::try_from(n).ok())
+            .ok_or_else(|| error("Content-Length is not a number", "RFC 3261 §20.14", at))?;
+        if length > available && exact_length {
+            return Err(error("Content-Length is larger than the body", "RFC 3261 §18.3", at));
+        }
+        let end = offset(head_end + length.min(available));
+        message.body.1 = end;
+    }
+    message.checked_cseq = checked_cseq;
+    Ok(())
+}
+
+/// The bytes that a request line may be built of, checked where a request is built.
+pub(super) fn check_outgoing_uri(uri: &str) -> Result<(), ParseError> {
+    check_request_uri(uri.as_bytes())?;
+    debug_assert!(uri.bytes().all(|b| class::TABLE[usize::from(b)] & class::URI != 0 || b == b'#'));
+    Ok(())
+}

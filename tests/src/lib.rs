@@ -1,0 +1,30 @@
+//! What end-to-end tests, the demo and benchmarks share.
+//!
+//! - [`peers`]: Kamailio, rtpengine, SIPp, baresip and coturn as processes with a life cycle,
+//! - [`scenario`]: one end-to-end test: a name, a time limit, a folder, and a report that explains a failure,
+//! - [`sip_trace`], [`ladder`]: SIP messages as the edge saw them, drawn as a ladder diagram,
+//! - [`sipp_log`]: the exact bytes that SIPp sent and received,
+//! - [`phone`]: our client as scenarios use it, with everything it told and heard,
+//! - [`audio`], [`rtp_recording`]: tones made and measured in WAV files, and made as RTP for SIPp to play,
+//! - [`jambonz`]: a stand-in for jambonz' REST API that answers with recorded bytes,
+//! - [`gateway`]: a SIP edge over WebSocket and a WebRTC voicebot, built from the server side of `codex-core-sip`.
+//!
+//! Tests that need the peers are behind the feature `peers`. They use fixed ports on 127.0.0.1 ([`peers::ports`]), so
+//! run them in a network namespace of their own (`cargo xtask e2e` does), one at a time ([`scenario::Scenario`] sees
+//! to that within one test program).
+
+pub mod audio;
+pub mod gateway;
+pub mod jambonz;
+pub mod ladder;
+pub mod peers;
+pub mod phone;
+pub mod rtp_recording;
+pub mod scenario;
+pub mod sip_trace;
+pub mod sipp_log;
+
+/// The example of the README runs.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+pub struct Readme;

@@ -1,0 +1,110 @@
+//! `cargo xtask bench`: core-sip's wire format beside other parsers, and jambonz-api's memory of names beside moka alone,
+//! in one run on one machine.
+//!
+//! ```text
+//! figures    medians, their spread, the report and its table
+//! rust       core-sip, rsip, rsipstack in one process (criterion), their allocations
+//! peers      sofia-sip, libosip2 (built on the spot), JsSIP (node)
+//! names      a cached application name
+//! callgrind  instructions, which repeat whatever else the machine does
+//! ```
+//!
+//! All by processor time, so that another program on the machine costs the figures little. It still shares caches and
+//! the processor's clock: figures for publication want a quiet machine, and the load is told.
+
+mod callgrind;
+mod figures;
+mod names;
+mod peers;
+mod rust;
+
+use std::fs;
+
+use crate::cli::BenchOptions;
+use crate::report::{Outcome, say};
+use crate::workspace::Workspace;
+
+use figures::{Comparison, Figures};
+
+/// Names of samples, as the benchmarks have them and as people read them.
+const SAMPLES: [(&str, &str); 2] = [("invite", "INVITE of 2.9 kB"), ("options", "OPTIONS of 0.35 kB")];
+/// Names of operations, likewise.
+const OPERATIONS: [(&str, &str); 3] = [("parse", "parse"), ("typed", "parse, typed, write"), ("write", "write")];
+/// How core-sip is called in the benchmarks.
+const OURS: &str = "core-sip";
+
+/// How long things are measured.
+#[derive(Clone, Copy, Debug)]
+struct Effort {
+    warm_up_seconds: f64,
+    seconds: f64,
+    samples: u32,
+}
+
+impl Effort {
+    fn of(options: &BenchOptions) -> Self {
+        if options.quick {
+            Self { warm_up_seconds: 0.2, seconds: 0.6, samples: 12 }
+        } else {
+            Self { warm_up_seconds: 1.0, seconds: 4.0, samples: 50 }
+        }
+    }
+}
+
+impl Effort {
+    /// What tells criterion.
+    fn criterion(self) -> [String; 6] {
+        let of = |name: &str| name.to_owned();
+        [
+            of("--warm-up-time"),
+            self.warm_up_seconds.to_string(),
+            of("--measurement-time"),
+            self.seconds.to_string(),
+            of("--sample-size"),
+            self.samples.to_string(),
+        ]
+    }
+}
+
+/// Measures, compares, reports. A peer that cannot be had is left out with a word.
+pub(crate) fn run(workspace: &Workspace, options: &BenchOptions) -> Outcome {
+    match measure(workspace, options) {
+        Ok(note) => Outcome::Passed(note),
+        Err(problem) => Outcome::Failed(problem),
+    }
+}
+
+fn measure(workspace: &Workspace, options: &BenchOptions) -> Result<String, String> {
+    let folder = workspace.target_folder().join("bench");
+    fs::create_dir_all(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
+    let effort = Effort::of(options);
+    let load_before = load();
+    let mut figures = Figures::default();
+    let mut skipped = Vec::new();
+
+    rust::time(workspace, &folder, effort, &mut figures)?;
+    rust::allocations(workspace, &folder, &mut figures)?;
+    let programs = peers::build(workspace, &folder, options, &mut skipped);
+    peers::time(workspace, &programs, effort, &mut figures, &mut skipped);
+    peers::time_jssip(workspace, options, effort, &mut figures, &mut skipped);
+    callgrind::count(workspace, &folder, &programs, &mut figures, &mut skipped);
+
+    let mut comparisons = figures.compare();
+    comparisons.extend(names::time(workspace, &folder, effort)?);
+    let report = folder.join("report.json");
+    fs::write(&report, figures::json(&comparisons)).map_err(|error| format!("{}: {error}", report.display()))?;
+    say("");
+    say(&figures::table(&comparisons));
+    for why in &skipped {
+        say(&format!("left out: {why}"));
+    }
+    say(&format!("load of the machine (1 minute): {load_before} at the beginning, {} at the end", load()));
+    let bars: Vec<&Comparison> = comparisons.iter().filter(|comparison| comparison.bar.is_some()).collect();
+    let met = bars.iter().filter(|comparison| comparison.met() == Some(true)).count();
+    Ok(format!("{met} of {} bars met; {}", bars.len(), report.display()))
+}
+
+fn load() -> String {
+    let text = fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    text.split_whitespace().next().unwrap_or("unknown").to_owned()
+}
