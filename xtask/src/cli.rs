@@ -208,6 +208,8 @@ pub(crate) struct E2eOptions {
     pub(crate) keep: bool,
     /// Leave scenarios out whose peer is not installed, and list them (CODEX_E2E_ALLOW_MISSING=1)
     pub(crate) allow_missing: bool,
+    /// Print the command that installs missing Debian packages instead of running it
+    pub(crate) no_install: bool,
 }
 
 impl E2eOptions {
@@ -226,6 +228,7 @@ impl E2eOptions {
             .arg(flag("list", "List the scenarios and run none"))
             .arg(flag("keep", "Keep the peers' logs, captures and recordings, and say where they are"))
             .arg(flag("allow-missing", "Leave scenarios out whose peer is not installed, and list them"))
+            .arg(flag("no-install", "Print the command that installs missing Debian packages instead of running it"))
     }
 
     fn of(matches: &ArgMatches) -> Self {
@@ -234,6 +237,7 @@ impl E2eOptions {
             list: matches.get_flag("list"),
             keep: matches.get_flag("keep"),
             allow_missing: matches.get_flag("allow-missing"),
+            no_install: matches.get_flag("no-install"),
         }
     }
 }

@@ -6,6 +6,7 @@ use std::process::Command;
 use std::time::Instant;
 
 use crate::cli::E2eOptions;
+use crate::debian;
 use crate::isolation::Isolation;
 use crate::limits;
 use crate::process;
@@ -19,6 +20,20 @@ const KEEP_VARIABLE: &str = "CODEX_E2E_KEEP";
 const ALLOW_MISSING_VARIABLE: &str = "CODEX_E2E_ALLOW_MISSING";
 /// Names the file in which scenarios note what they have to say beside passing.
 const NOTES_VARIABLE: &str = "CODEX_E2E_NOTES";
+
+/// The suite as a command of its own: what the peers need is there before minutes go into building.
+pub(crate) fn run_by_itself(workspace: &Workspace, options: &E2eOptions) -> Outcome {
+    if !options.list && !options.allow_missing {
+        match debian::ensure(!options.no_install) {
+            Outcome::Failed(problem) => return Outcome::Failed(problem),
+            Outcome::Skipped(missing) if options.no_install => {
+                return Outcome::Failed(format!("{missing}; or leave out what needs them: --allow-missing"));
+            }
+            Outcome::Passed(_) | Outcome::Skipped(_) => {}
+        }
+    }
+    run(workspace, options)
+}
 
 /// Builds the scenarios, then runs those that were asked for.
 pub(crate) fn run(workspace: &Workspace, options: &E2eOptions) -> Outcome {

@@ -68,7 +68,7 @@ fn main() -> ExitCode {
     };
     let outcome = match task {
         Task::Test(options) => suite::run(&workspace, &options),
-        Task::E2e(options) => e2e::run(&workspace, &options),
+        Task::E2e(options) => e2e::run_by_itself(&workspace, &options),
         Task::Demo(options) => demo::run(&workspace, &options),
         Task::Soak(options) => soak::run(&workspace, options.share),
         Task::Bench(options) => bench::run(&workspace, &options),
