@@ -40,7 +40,7 @@ pub struct Application {
     #[serde(default)]
     pub messaging_hook: Option<Webhook>,
     /// The verbs themselves as JSON, in place of a call hook. They can hold passwords.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "json_text")]
     pub app_json: Option<SecretString>,
     /// Who speaks, such as `google`.
     #[serde(default)]
@@ -164,6 +164,15 @@ fn parsed_option<'de, D: Deserializer<'de>, T: FromStr>(deserializer: D) -> Resu
     text.map(|text| text.parse().map_err(|_| D::Error::custom("not a GUID"))).transpose()
 }
 
+/// JSON as text, or as it is.
+fn json_text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<SecretString>, D::Error> {
+    Ok(match Value::deserialize(deserializer)? {
+        Value::Null => None,
+        Value::String(text) => Some(text.into()),
+        value => Some(value.to_string().into()),
+    })
+}
+
 /// MySQL's 0 and 1, or a real truth value.
 fn flag<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
     match Value::deserialize(deserializer)? {
@@ -241,6 +250,17 @@ mod tests {
         let hook = application.call_hook.as_ref().unwrap();
         assert_eq!(hook.password.as_ref().unwrap().expose_secret(), "S3CRET-6");
         assert_eq!(hook.other["extra"], "S3CRET-7");
+    }
+
+    #[test]
+    fn verbs_are_taken_as_text_and_as_they_are() {
+        for verbs in [r#"[{"verb":"hangup"}]"#, r#""[{\"verb\":\"hangup\"}]""#] {
+            let text = format!(
+                r#"{{"application_sid":"7087fe50-8acb-4f3b-b820-97b573723aab","name":"x","app_json":{verbs}}}"#
+            );
+            let application: Application = serde_json::from_str(&text).unwrap();
+            assert_eq!(application.app_json.unwrap().expose_secret(), r#"[{"verb":"hangup"}]"#);
+        }
     }
 
     #[test]

@@ -1,9 +1,12 @@
 //! Where an application's hooks point, and the update that changes them without changing anything else.
 
+use core::fmt;
+
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Map, Value, json};
 use url::Url;
 
+use crate::application::url_without_secrets;
 use crate::error::{Error, Result};
 
 /// How long jambonz' database lets a hook's URL be.
@@ -26,8 +29,9 @@ impl ApplicationHooks {
     }
 }
 
-/// Where one hook is to point. Its method becomes POST: with GET jambonz sends no payload.
-#[derive(Debug, Clone)]
+/// Where one hook is to point. Its method becomes POST: with GET jambonz sends no payload. `Debug` shows neither user data
+/// nor query of the URL.
+#[derive(Clone)]
 pub struct Hook {
     /// An absolute URL: `http`, `https`, `ws` or `wss`, at most 1024 characters.
     pub url: String,
@@ -40,6 +44,15 @@ impl Hook {
     #[must_use]
     pub fn new(url: impl Into<String>) -> Self {
         Self { url: url.into(), credentials: HookCredentials::Keep }
+    }
+}
+
+impl fmt::Debug for Hook {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Hook")
+            .field("url", &url_without_secrets(&self.url))
+            .field("credentials", &self.credentials)
+            .finish()
     }
 }
 
@@ -207,6 +220,8 @@ mod tests {
         assert_eq!((&body["call_hook"]["username"], &body["call_hook"]["password"]), (&Value::Null, &Value::Null));
         let hooks = with(HookCredentials::Basic { username: "me".to_owned(), password: "S3CRET".into() });
         assert!(!format!("{hooks:?}").contains("S3CRET"));
+        let hook = Hook::new("https://me:S3CRET@b.example/call?token=S3CRET");
+        assert!(format!("{hook:?}").contains("b.example/call") && !format!("{hook:?}").contains("S3CRET"), "{hook:?}");
         let body = update_body(&application(), &hooks).unwrap().unwrap();
         assert_eq!((&body["call_hook"]["username"], &body["call_hook"]["password"]), (&"me".into(), &"S3CRET".into()));
     }

@@ -3,6 +3,7 @@
 
 use core::fmt;
 use core::str::FromStr;
+use std::borrow::Cow;
 
 use codex_core_sip::metadata::ApplicationSid;
 use codex_core_sip::sip::uri::Uri;
@@ -108,11 +109,23 @@ pub fn application_in_uri(sip_uri: &str) -> Result<Option<ApplicationSid>> {
     if let Some(sid) = ApplicationSid::from_user_part(text) {
         return Ok(Some(sid));
     }
-    let uri = Uri::parse(text).map_err(|error| Error::BadUri { value: cut(text, 120), problem: error.to_string() })?;
+    let uri = Uri::parse(text)
+        .map_err(|error| Error::BadUri { value: cut(&without_password(text), 120), problem: error.to_string() })?;
     if !uri.is_sip() {
         return Ok(None);
     }
     Ok(uri.user_unescaped().and_then(|user| ApplicationSid::from_user_part(&user)))
+}
+
+/// What is shown of a text that was to be a URI: `sip:user:***@host` in place of a password.
+fn without_password(text: &str) -> Cow<'_, str> {
+    let masked = || {
+        let at = text.rfind('@')?;
+        let scheme_end = text.find(':')?;
+        let colon = scheme_end + 1 + text.get(scheme_end + 1..at)?.find(':')?;
+        Some(format!("{}:***{}", &text[..colon], &text[at..]))
+    };
+    masked().map_or(Cow::Borrowed(text), Cow::Owned)
 }
 
 #[cfg(test)]
@@ -163,6 +176,22 @@ mod tests {
         for wrong in ["", "170", "sip:", "sip:@host", "sip:a b@host", "sip:170@", "ЖЖЖ", "sip:170@[::1"] {
             let error = application_in_uri(wrong).unwrap_err();
             assert!(matches!(error, Error::BadUri { .. }), "{wrong}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_password_in_what_is_no_uri_is_not_shown() {
+        for (wrong, shown) in [
+            ("sip:170:S3CRET@a b", "sip:170:***@a b"),
+            ("sip:170:S3:CR@ET@[::1", "sip:170:***@[::1"),
+            ("Иван:я:S3CRET@", "Иван:я:***@"),
+        ] {
+            let error = application_in_uri(wrong).unwrap_err();
+            assert!(matches!(&error, Error::BadUri { value, .. } if value == shown), "{error}");
+            assert!(!format!("{error} {error:?}").contains("S3"), "{error:?}");
+        }
+        for same in ["", "@", ":", "170", "sip:170@host:5060", "a@b:c@"] {
+            assert_eq!(without_password(same), same);
         }
     }
 
