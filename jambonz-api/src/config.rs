@@ -36,7 +36,7 @@ impl JambonzApiConfig {
     ///
     /// [`Error::Configuration`] with every variable that is missing.
     pub fn from_env() -> Result<Self> {
-        Self::from_lookup(|key| std::env::var(key).ok())
+        Self::from_lookup(environment)
     }
 
     /// As [`from_env`](Self::from_env), from another source of settings.
@@ -45,35 +45,54 @@ impl JambonzApiConfig {
     ///
     /// [`Error::Configuration`] with every setting that is missing or empty.
     pub fn from_lookup(lookup: impl Fn(&str) -> Option<String>) -> Result<Self> {
-        let mut problems = Vec::new();
-        let mut get = |key: &str, example: &str| {
-            let value = lookup(key).filter(|value| !value.trim().is_empty());
-            if value.is_none() {
-                problems.push(problem(key, None, "it is not set", example));
-            }
-            value.unwrap_or_default()
-        };
-        let api_base_url = get(JAMBONZ_API_BASE_URL, EXAMPLE_URL);
-        let api_key = get(JAMBONZ_API_KEY, EXAMPLE_KEY);
-        let account_sid = get(JAMBONZ_ACCOUNT_SID, EXAMPLE_SID);
-        all_right(problems)?;
-        Ok(Self { api_base_url, api_key: api_key.into(), account_sid })
+        let config = Self::unchecked(lookup);
+        all_right(config.missing())?;
+        Ok(config)
+    }
+
+    /// As [`from_env`](Self::from_env); what is missing is empty.
+    pub(crate) fn unchecked(lookup: impl Fn(&str) -> Option<String>) -> Self {
+        let get = |key| lookup(key).unwrap_or_default();
+        Self {
+            api_base_url: get(JAMBONZ_API_BASE_URL),
+            api_key: get(JAMBONZ_API_KEY).into(),
+            account_sid: get(JAMBONZ_ACCOUNT_SID),
+        }
+    }
+
+    fn missing(&self) -> Vec<ConfigurationProblem> {
+        [
+            (JAMBONZ_API_BASE_URL, self.api_base_url.as_str(), EXAMPLE_URL),
+            (JAMBONZ_API_KEY, self.api_key.expose_secret(), EXAMPLE_KEY),
+            (JAMBONZ_ACCOUNT_SID, self.account_sid.as_str(), EXAMPLE_SID),
+        ]
+        .into_iter()
+        .filter(|(_, value, _)| value.trim().is_empty())
+        .map(|(key, _, example)| problem(key, None, "it is not set", example))
+        .collect()
     }
 
     /// Everything parsed, or everything that is wrong.
     pub(crate) fn check(&self, insecure_hosts: &[String]) -> Result<Checked> {
-        let mut problems = Vec::new();
-        let base = BaseUrl::parse(&self.api_base_url, insecure_hosts).map_err(|found| problems.push(found)).ok();
+        let mut problems = self.missing();
+        let is_there = |text: &str| !text.trim().is_empty();
+        let mut base = None;
+        if is_there(&self.api_base_url) {
+            match BaseUrl::parse(&self.api_base_url, insecure_hosts) {
+                Ok(parsed) => base = Some(parsed),
+                Err(found) => problems.push(found),
+            }
+        }
         let key = self.api_key.expose_secret().trim();
-        if key.is_empty() {
-            problems.push(problem(JAMBONZ_API_KEY, None, "it is empty", EXAMPLE_KEY));
-        } else if !key.bytes().all(|b| b.is_ascii_graphic()) {
+        if !key.bytes().all(|b| b.is_ascii_graphic()) {
             let what = "it holds blanks, control characters or characters outside ASCII";
             problems.push(problem(JAMBONZ_API_KEY, Some("***"), what, EXAMPLE_KEY));
         }
         let account: Option<AccountSid> = self.account_sid.trim().parse().ok();
-        if account.is_none() {
-            problems.push(problem(JAMBONZ_ACCOUNT_SID, Some(&self.account_sid), "it is not a GUID", EXAMPLE_SID));
+        if account.is_none() && is_there(&self.account_sid) {
+            // Whoever mixes the two up must not find the key in a log.
+            let shown = if self.account_sid.trim() == key { "***" } else { &self.account_sid };
+            problems.push(problem(JAMBONZ_ACCOUNT_SID, Some(shown), "it is not a GUID", EXAMPLE_SID));
         }
         all_right(problems)?;
         match (base, account) {
@@ -91,6 +110,11 @@ impl fmt::Debug for JambonzApiConfig {
             .field("account_sid", &self.account_sid)
             .finish_non_exhaustive()
     }
+}
+
+/// A variable of the environment. What is not UTF-8 is taken, and then refused where it is checked.
+pub(crate) fn environment(key: &str) -> Option<String> {
+    std::env::var_os(key).map(|value| value.to_string_lossy().into_owned())
 }
 
 const EXAMPLE_URL: &str = "https://api.example.com/v1";
@@ -126,10 +150,10 @@ impl BaseUrl {
         // What is shown never holds user data.
         let shown = url_without_secrets(text.trim());
         let wrong = |what: &str| problem(JAMBONZ_API_BASE_URL, Some(&shown), what, EXAMPLE_URL);
-        if text.trim().is_empty() {
-            return Err(problem(JAMBONZ_API_BASE_URL, None, "it is empty", EXAMPLE_URL));
-        }
-        let mut url = Url::parse(text.trim()).map_err(|error| wrong(&format!("it is not a URL: {error}")))?;
+        let mut url = Url::parse(text.trim()).map_err(|error| match error {
+            url::ParseError::RelativeUrlWithoutBase => wrong("it is not a URL: it does not begin with https://"),
+            error => wrong(&format!("it is not a URL: {error}")),
+        })?;
         if !url.username().is_empty() || url.password().is_some() {
             return Err(wrong("it holds a user name or password; jambonz takes the API key only"));
         }
@@ -168,6 +192,16 @@ impl BaseUrl {
 
     pub(crate) fn is_loopback(&self) -> bool {
         self.0.host().is_some_and(|host| is_loopback(&host))
+    }
+
+    /// The name of a loopback host that has one, such as `localhost`.
+    pub(crate) fn loopback_name(&self) -> Option<&str> {
+        self.0.domain().filter(|_| self.is_loopback())
+    }
+
+    /// Whether everybody on the way can read what is sent.
+    pub(crate) fn is_in_the_clear(&self) -> bool {
+        self.0.scheme() == "http" && !self.is_loopback()
     }
 
     /// Host and port, for errors.
@@ -236,7 +270,9 @@ mod tests {
         for url in ["http://API.internal:3000/v1", "http://10.0.0.1", "http://[fd00::1]"] {
             assert!(config(url).check(&named).is_ok(), "{url}");
         }
-        for url in ["ftp://a.example", "a.example/v1", "https://", "wss://a.example", "https://a.example?x=1"] {
+        let error = config("a.example/v1").check(&[]).err().unwrap().to_string();
+        assert!(error.contains("does not begin with https://"), "{error}");
+        for url in ["ftp://a.example", "localhost:3000", "https://", "wss://a.example", "https://a.example?x=1"] {
             assert!(config(url).check(&[]).is_err(), "{url}");
         }
     }
@@ -257,6 +293,13 @@ mod tests {
 
         let error = JambonzApiConfig::from_lookup(|_| Some(" ".to_owned())).err().unwrap().to_string();
         assert!(error.contains("3 settings are wrong"), "{error}");
+        assert_eq!(error.matches("it is not set").count(), 3, "{error}");
+
+        let mixed = JambonzApiConfig::unchecked(|key| (key != JAMBONZ_API_BASE_URL).then(|| "S3CRET".to_owned()));
+        let error = mixed.check(&[]).err().unwrap().to_string();
+        assert!(error.contains("JAMBONZ_API_BASE_URL: it is not set"), "{error}");
+        assert!(error.contains("JAMBONZ_ACCOUNT_SID = \"***\": it is not a GUID"), "{error}");
+        assert!(!error.contains("S3CRET"), "{error}");
         let found = JambonzApiConfig::from_lookup(|key| Some(format!("{key}-value"))).unwrap();
         assert_eq!(found.api_base_url, "JAMBONZ_API_BASE_URL-value");
         assert_eq!(found.account_sid, "JAMBONZ_ACCOUNT_SID-value");

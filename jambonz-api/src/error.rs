@@ -95,7 +95,7 @@ pub enum Error {
     /// 429, or a wait that an earlier 429 asked for is not over. The client asks nothing before that.
     #[error(
         "jambonz' rate limit is used up: this client asks again in {} s, not before (the limit counts for the whole platform: 600 requests in 5 minutes by default, RATE_LIMIT_MAX_PER_WINDOW at the API server)",
-        retry_after.as_secs().max(1)
+        seconds_rounded_up(retry_after)
     )]
     RateLimited {
         /// How long it takes until the client asks again.
@@ -205,6 +205,11 @@ impl Error {
     }
 }
 
+/// Whole seconds, of which none is too early.
+fn seconds_rounded_up(wait: &Duration) -> u128 {
+    wait.as_millis().div_ceil(1000)
+}
+
 fn said(message: &Option<String>) -> String {
     message.as_ref().map(|m| format!(", `{m}`")).unwrap_or_default()
 }
@@ -233,6 +238,8 @@ mod tests {
     fn an_error_says_what_to_do() {
         let error = Error::RateLimited { retry_after: Duration::from_secs(300) };
         assert!(error.to_string().contains("asks again in 300 s, not before"), "{error}");
+        let error = Error::RateLimited { retry_after: Duration::from_millis(100_001) };
+        assert!(error.to_string().contains("asks again in 101 s, not before"), "{error}");
         let error = Error::Forbidden {
             action: "list the applications of account 1".to_owned(),
             message: Some("insufficient permissions".to_owned()),

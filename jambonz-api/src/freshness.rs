@@ -22,7 +22,8 @@ pub struct CachePolicy {
     /// How long after that it is still served at once, while it is fetched again in the background.
     pub stale_while_refresh: Duration,
     /// How long after [`fresh_for`](Self::fresh_for) it is served if the API gives no answer. What is older than
-    /// [`stale_while_refresh`](Self::stale_while_refresh) is asked for first.
+    /// [`stale_while_refresh`](Self::stale_while_refresh) is asked for first, and whoever wants it waits for the answer
+    /// or for the client's `total_timeout`.
     pub stale_if_error: Duration,
     /// How long it is remembered that there is no such application. Short: it may be created any moment.
     pub unknown_for: Duration,
@@ -34,10 +35,11 @@ impl CachePolicy {
     /// The default of [`fresh_for`](Self::fresh_for).
     pub const FRESH_FOR: Duration = Duration::from_secs(5 * 60);
     /// The default of [`stale_while_refresh`](Self::stale_while_refresh): a name changes rarely, and a call must not
-    /// wait for it in the morning because nobody called at night.
-    pub const STALE_WHILE_REFRESH: Duration = Duration::from_secs(24 * 60 * 60);
-    /// The default of [`stale_if_error`](Self::stale_if_error).
-    pub const STALE_IF_ERROR: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+    /// wait for it on Monday because nobody called since Friday.
+    pub const STALE_WHILE_REFRESH: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+    /// The default of [`stale_if_error`](Self::stale_if_error): no longer than
+    /// [`STALE_WHILE_REFRESH`](Self::STALE_WHILE_REFRESH), so that nobody waits for the API who could have had a name.
+    pub const STALE_IF_ERROR: Duration = Self::STALE_WHILE_REFRESH;
     /// The default of [`unknown_for`](Self::unknown_for).
     pub const UNKNOWN_FOR: Duration = Duration::from_secs(30);
     /// The default of [`refresh_pause`](Self::refresh_pause).

@@ -6,6 +6,8 @@ use codex_core_sip::time::Time;
 
 /// A 429 that does not say how long to wait.
 pub(crate) const DEFAULT_RETRY_AFTER: Duration = Duration::from_secs(30);
+/// Less is not waited: `Retry-After: 0`, or a date that is over, would have us ask in a tight loop.
+pub(crate) const MIN_RETRY_AFTER: Duration = Duration::from_secs(1);
 /// More is not waited: a broken `Retry-After` must not silence the client for good.
 pub(crate) const MAX_RETRY_AFTER: Duration = Duration::from_secs(60 * 60);
 /// The budget is near its end when less than one in so many requests is left.

@@ -15,7 +15,8 @@ use std::time::Duration;
 use codex_core_sip::metadata::CustomerData;
 use codex_core_sip::time::Time;
 use codex_jambonz_api::{
-    ApplicationHooks, ApplicationNames, CachePolicy, Clock, Error, Hook, JambonzApiClient, JambonzApiClientBuilder,
+    ApplicationHooks, ApplicationNames, CachePolicy, Clock, Error, Hook, HookCredentials, JambonzApiClient,
+    JambonzApiClientBuilder,
 };
 use jambonz::{
     ACCOUNT_KEY, ACCOUNT_SID, DIAL_TIME, Fault, HELLO_WORLD, JambonzApi, OTHER_ACCOUNT_SID, OTHER_APPLICATION,
@@ -227,18 +228,108 @@ async fn a_thousand_names_at_the_same_moment_cost_exactly_one_request() {
 }
 
 #[tokio::test]
-async fn who_gives_up_takes_nobody_along() {
+async fn who_gives_up_takes_nobody_along_and_leaves_the_name_behind() {
     let lab = lab().await;
     lab.api.hold();
-    let client = lab.client.clone();
-    let first = tokio::spawn(async move { client.get_application_name(HELLO_WORLD).await });
+    let asking = || {
+        let client = lab.client.clone();
+        tokio::spawn(async move { client.get_application_name(HELLO_WORLD).await })
+    };
+    let first = asking();
     lab.api.wait_for_requests(1).await;
-    let client = lab.client.clone();
-    let second = tokio::spawn(async move { client.get_application_name(HELLO_WORLD).await });
+    let second = asking();
     tokio::task::yield_now().await;
     first.abort();
+    assert!(first.await.unwrap_err().is_cancelled());
+    // Everybody has given up now, and the answer comes all the same.
+    second.abort();
+    assert!(second.await.unwrap_err().is_cancelled());
     lab.api.release();
-    assert_eq!(second.await.unwrap().unwrap().as_deref(), Some("hello world"));
+    assert_eq!(lab.name(HELLO_WORLD).await.as_deref(), Some("hello world"));
+    assert_eq!(lab.api.request_lines().len(), 1);
+}
+
+#[tokio::test]
+async fn hundreds_who_give_up_one_after_another_do_no_harm() {
+    let lab = lab().await;
+    lab.api.hold();
+    let asking: Vec<_> = (0..500)
+        .map(|_| {
+            let client = lab.client.clone();
+            tokio::spawn(async move { client.get_application_name(HELLO_WORLD).await })
+        })
+        .collect();
+    let last = tokio::spawn({
+        let client = lab.client.clone();
+        async move { client.get_application_name(HELLO_WORLD).await }
+    });
+    lab.api.wait_for_requests(1).await;
+    for task in asking {
+        task.abort();
+        assert!(task.await.unwrap_err().is_cancelled());
+        // The others get to see that one is gone.
+        tokio::task::yield_now().await;
+    }
+    lab.api.release();
+    assert_eq!(last.await.unwrap().unwrap().as_deref(), Some("hello world"));
+    assert_eq!(lab.api.request_lines().len(), 1);
+}
+
+#[tokio::test]
+async fn after_a_long_weekend_nobody_waits_for_an_api_that_hangs() {
+    let lab = lab().await;
+    lab.name(HELLO_WORLD).await;
+    lab.api.hold();
+    lab.clock.advance(Duration::from_secs(6 * 24 * 60 * 60));
+    assert_eq!(lab.name(HELLO_WORLD).await.as_deref(), Some("hello world"));
+    lab.api.wait_for_requests(2).await;
+}
+
+#[tokio::test]
+async fn a_list_that_cannot_be_had_stops_no_name() {
+    // One application fits, the list does not, and this server knows no pages.
+    let lab = lab_with(|builder| builder.body_limit_bytes(2000)).await;
+    lab.api.ignore_pages();
+    let asking = [HELLO_WORLD, DIAL_TIME].map(|sid| {
+        let client = lab.client.clone();
+        tokio::spawn(async move { client.get_application_name(sid).await })
+    });
+    for task in asking {
+        assert!(task.await.unwrap().unwrap().is_some());
+    }
+    assert_eq!(lab.name(TEST).await.as_deref(), Some("tëst"));
+    let requests = lab.api.request_lines();
+    let (lists, alone): (Vec<_>, Vec<_>) = requests.iter().partition(|line| !line.contains("Applications/"));
+    assert_eq!(lists, ["GET /v1/Applications", "GET /v1/Applications?page=1&page_size=200"], "it is tried once");
+    assert_eq!(alone.len(), 3, "{requests:?}");
+}
+
+#[tokio::test]
+async fn a_list_is_no_newer_for_a_refresh_than_names_may_be_old() {
+    let policy = CachePolicy { fresh_for: Duration::from_secs(5), ..CachePolicy::default() };
+    let lab = lab_with(|builder| builder.cache_policy(policy)).await;
+    lab.api.set_budget(60);
+    lab.name(HELLO_WORLD).await;
+    lab.name(DIAL_TIME).await;
+    assert_eq!(lab.api.request_lines().last().unwrap(), "GET /v1/Applications");
+    lab.api.set_property(DIAL_TIME, "name", "renamed".into());
+    lab.clock.advance(policy.fresh_for);
+    lab.until_name_is(DIAL_TIME, "renamed").await;
+}
+
+#[tokio::test]
+async fn a_list_is_kept_however_often_the_one_before_the_clearing_was_read() {
+    let lab = lab().await;
+    lab.api.set_budget(60);
+    for n in 0..50 {
+        lab.name(&sid(n)).await;
+    }
+    lab.client.clear_cache();
+    lab.api.forget_requests();
+    for n in 0..50 {
+        lab.name(&sid(n)).await;
+    }
+    assert_eq!(lab.api.request_lines(), ["GET /v1/Applications"]);
 }
 
 #[tokio::test]
@@ -433,6 +524,44 @@ async fn a_short_wait_is_waited_and_an_old_name_needs_none() {
 }
 
 #[tokio::test]
+async fn a_wait_as_long_as_the_deadline_is_told_and_none_is_waited_for_in_a_tight_loop() {
+    let lab = lab().await;
+    lab.api.set_fault(Some(Fault::Answer(too_many_requests("10"))));
+    let error = lab.client.get_application(HELLO_WORLD).await.unwrap_err();
+    assert_eq!(error, Error::RateLimited { retry_after: Duration::from_secs(10) });
+    assert_eq!((lab.clock.slept().len(), lab.api.request_lines().len()), (0, 1));
+
+    for at_once in ["0", "Sun, 22 Nov 2020 08:00:00 GMT"] {
+        let lab = self::lab().await;
+        lab.api.fault_next(Fault::Answer(too_many_requests(at_once)));
+        assert_eq!(lab.client.get_application(HELLO_WORLD).await.unwrap().name, "hello world");
+        assert_eq!(lab.clock.slept(), [Duration::from_secs(1)]);
+    }
+}
+
+#[tokio::test]
+async fn what_is_not_jambonz_is_not_taken_for_an_answer() {
+    let lab = lab().await;
+    // A proxy without a route: this does not mean that there is no such application.
+    let no_route = answer(404, "Not Found", &[("Content-Type", "text/plain; charset=utf-8")], "404 page not found\n");
+    lab.api.set_fault(Some(Fault::Answer(no_route)));
+    let error = lab.client.get_application_name(HELLO_WORLD).await.unwrap_err();
+    assert!(matches!(error, Error::UnknownRoute { .. }), "{error}");
+    // Nor does an empty 404 where the address holds no sid.
+    lab.api.set_budget(1);
+    lab.api.set_fault(None);
+    lab.name(HELLO_WORLD).await;
+    lab.api.set_fault(Some(Fault::Answer(recorded::NOT_FOUND.into())));
+    let error = lab.client.get_application_name(DIAL_TIME).await.unwrap_err();
+    assert!(matches!(error, Error::UnknownRoute { .. }), "{error}");
+    // A page to sign in at: nothing was changed.
+    let sign_in = answer(200, "OK", &[("Content-Type", "text/html")], "<title>Sign in</title>");
+    lab.api.set_fault(Some(Fault::Answer(sign_in)));
+    let error = lab.client.update_call_metadata(CALL, &json!({"a": 1})).await.unwrap_err();
+    assert!(matches!(error, Error::NotJson { .. }), "{error}");
+}
+
+#[tokio::test]
 async fn each_failure_is_told_apart_and_says_what_to_do() {
     let html = |status, reason: &str| {
         answer(status, reason, &[("Content-Type", "text/html")], "<html><title>Welcome to nginx</title></html>")
@@ -452,9 +581,15 @@ async fn each_failure_is_told_apart_and_says_what_to_do() {
         ("no type", answer(200, "OK", &[], "x"), |e| matches!(e, Error::NotJson { .. }), "no content type"),
         (
             "302",
-            answer(302, "Found", &[("Location", "https://sso.example/?key=S3CRET")], ""),
+            answer(302, "Found", &[("Location", "https://me:S3CRET@sso.example/a?key=S3CRET#S3CRET")], ""),
             |e| matches!(e, Error::Redirected { status: 302, .. }),
-            "to https://sso.example/ (status 302)",
+            "to https://sso.example/a (status 302)",
+        ),
+        (
+            "relative 308",
+            answer(308, "Permanent Redirect", &[("Location", "/v2/Applications")], ""),
+            |e| matches!(e, Error::Redirected { status: 308, location: Some(to), .. } if to.ends_with("/v2/Applications")),
+            "set JAMBONZ_API_BASE_URL",
         ),
         ("cut json", json_with(r#"{"name":"S3CRET"#), |e| matches!(e, Error::UnexpectedJson { .. }), "line 1, column"),
         ("other json", json_with("[]"), |e| matches!(e, Error::UnexpectedJson { .. }), "an application"),
@@ -502,16 +637,110 @@ async fn another_accounts_list_is_forbidden() {
     assert_eq!(lab.client.get_applications().await.unwrap_err(), Error::Unauthorized);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn silence_ends_at_the_deadline() {
-    // The only tests that wait in real time: a deadline over a real socket, as short as it can be.
     for fault in [Fault::Silence, Fault::HalfThenSilence] {
-        let lab = lab_with(|builder| builder.retries(0).request_timeout(Duration::from_millis(30))).await;
+        // tokio's time would run ahead while sockets are waited for; it stands still while a blocking task is there.
+        let (end, ended) = std::sync::mpsc::channel::<()>();
+        tokio::task::spawn_blocking(move || ended.recv());
+        let lab = lab_with(|builder| builder.retries(0)).await;
         lab.api.set_fault(Some(fault));
-        let error = lab.client.get_application(HELLO_WORLD).await.unwrap_err();
-        assert!(matches!(error, Error::Timeout { waited, .. } if waited == Duration::from_millis(30)), "{error}");
+        let client = lab.client.clone();
+        let asking = tokio::spawn(async move { client.get_application(HELLO_WORLD).await });
+        lab.api.wait_for_requests(1).await;
+        let tick = Duration::from_millis(5);
+        tokio::time::advance(JambonzApiClientBuilder::REQUEST_TIMEOUT - tick).await;
+        tokio::task::yield_now().await;
+        assert!(!asking.is_finished());
+        tokio::time::advance(2 * tick).await;
+        let error = asking.await.unwrap().unwrap_err();
+        let limit = JambonzApiClientBuilder::REQUEST_TIMEOUT;
+        assert!(matches!(error, Error::Timeout { waited, .. } if waited == limit), "{error}");
         assert!(error.is_temporary());
+        drop(end);
     }
+}
+
+/// Everything that is logged, by whichever crate.
+#[derive(Default)]
+struct Log(Arc<Mutex<String>>);
+
+impl tracing::field::Visit for Log {
+    fn record_debug(&mut self, field: &tracing::field::Field, value: &dyn std::fmt::Debug) {
+        self.0.lock().unwrap().push_str(&format!("{field}={value:?}\n"));
+    }
+}
+
+impl tracing::Subscriber for Log {
+    fn enabled(&self, _: &tracing::Metadata<'_>) -> bool {
+        true
+    }
+
+    fn new_span(&self, span: &tracing::span::Attributes<'_>) -> tracing::span::Id {
+        span.record(&mut Self(Arc::clone(&self.0)));
+        tracing::span::Id::from_u64(1)
+    }
+
+    fn record(&self, _: &tracing::span::Id, values: &tracing::span::Record<'_>) {
+        values.record(&mut Self(Arc::clone(&self.0)));
+    }
+
+    fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
+
+    fn event(&self, event: &tracing::Event<'_>) {
+        event.record(&mut Self(Arc::clone(&self.0)));
+    }
+
+    fn enter(&self, _: &tracing::span::Id) {}
+
+    fn exit(&self, _: &tracing::span::Id) {}
+}
+
+#[tokio::test]
+async fn nothing_secret_is_logged() {
+    let log = Arc::new(Mutex::new(String::new()));
+    let _logged = tracing::subscriber::set_default(Log(Arc::clone(&log)));
+    let lab = lab().await;
+    lab.api.set_property(HELLO_WORLD, "env_vars", json!({"TOKEN": "S3CRET"}));
+    lab.api.set_property(HELLO_WORLD, "app_json", "S3CRET".into());
+    let quoting = json!({"msg": format!("Bearer {ACCOUNT_KEY}")}).to_string();
+    for fault in [
+        None,
+        Some(Fault::Cut),
+        Some(Fault::Answer(too_many_requests("1"))),
+        Some(Fault::Answer(answer(500, "Error", &[("Content-Type", "application/json")], &quoting))),
+        Some(Fault::Answer(answer(200, "OK", &[("Content-Type", "application/json")], r#"{"name":"S3CRET"}"#))),
+    ] {
+        lab.api.set_fault(fault);
+        lab.clock.advance(CachePolicy::FRESH_FOR);
+        let _ = lab.client.get_applications().await;
+        let _ = lab.client.get_application(HELLO_WORLD).await;
+        let _ = lab.client.get_application_name(HELLO_WORLD).await;
+        let _ = lab.client.get_webhook_secret().await;
+        let _ = lab.client.update_call_metadata(CALL, &json!({"a": "S3CRET"})).await;
+        lab.clock.advance(Duration::from_secs(60));
+    }
+    lab.api.set_fault(None);
+    lab.api.set_property(HELLO_WORLD, "app_json", Value::Null);
+    let credentials = HookCredentials::Basic { username: "me".to_owned(), password: "S3CRET".into() };
+    let hook = Hook { url: "https://b.example/?t=S3CRET".to_owned(), credentials };
+    let hooks = ApplicationHooks { call_hook: Some(hook), call_status_hook: None };
+    assert!(lab.client.update_application_hooks(HELLO_WORLD, &hooks).await.unwrap().changed);
+    let log = log.lock().unwrap();
+    assert!(log.contains("jambonz' API is asked again"), "{log}");
+    for secret in [ACCOUNT_KEY, WEBHOOK_SECRET, "S3CRET"] {
+        assert!(!log.contains(secret), "{log}");
+    }
+}
+
+#[tokio::test]
+async fn a_name_under_localhost_stays_at_home() {
+    let api = JambonzApi::start().await.unwrap();
+    // No resolver need know this name.
+    let base = format!("http://api.jambonz.localhost:{}", api.address().port());
+    let client = JambonzApiClient::builder().api_base_url(base).api_key(ACCOUNT_KEY).account_sid(ACCOUNT_SID).build();
+    let name = client.unwrap().get_application_name(HELLO_WORLD).await.unwrap();
+    assert_eq!(name.as_deref(), Some("hello world"));
 }
 
 #[tokio::test]

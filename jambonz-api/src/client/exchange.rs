@@ -2,6 +2,7 @@
 
 use std::error::Error as StdError;
 use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -43,6 +44,10 @@ impl Answer {
         let value = self.header(CONTENT_TYPE.as_str())?;
         Some(value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()).filter(|t| !t.is_empty())
     }
+
+    pub(super) fn is_web_page(&self) -> bool {
+        self.media_type().as_deref() == Some("text/html")
+    }
 }
 
 pub(super) struct ExchangeSettings {
@@ -77,6 +82,12 @@ impl Exchange {
             .pool_idle_timeout(IDLE_CONNECTION);
         if base.is_loopback() {
             builder = builder.no_proxy();
+        }
+        if let Some(name) = base.loopback_name() {
+            // Not every resolver keeps names under `localhost` at home, and the key may go there without TLS. The port is
+            // the URL's own.
+            let loopback = [IpAddr::from(Ipv4Addr::LOCALHOST), IpAddr::from(Ipv6Addr::LOCALHOST)];
+            builder = builder.resolve_to_addrs(name, &loopback.map(|address| SocketAddr::new(address, 0)));
         }
         let http = builder.build().map_err(|error| {
             wrong("tls", &format!("the HTTP client cannot be set up: {}", cause(&error)), "the defaults")
@@ -150,6 +161,9 @@ fn tls(extra: &[String]) -> Result<ClientConfig> {
     const EXAMPLE: &str = "-----BEGIN CERTIFICATE-----";
     let mut roots = RootCertStore::empty();
     let system = rustls_native_certs::load_native_certs();
+    for error in &system.errors {
+        tracing::warn!(%error, "the system's certificate authorities cannot all be read");
+    }
     // A machine without authorities of its own can still ask a loopback address, or a server whose authority is given.
     roots.add_parsable_certificates(system.certs);
     for pem in extra {

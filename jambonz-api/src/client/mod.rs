@@ -14,7 +14,7 @@ use codex_core_sip::application_names::{ApplicationNames, NameLookupError};
 use codex_core_sip::metadata::{ApplicationName, ApplicationSid};
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use self::exchange::{Exchange, ExchangeSettings};
 use self::names::Names;
@@ -22,7 +22,7 @@ use self::requests::{Patience, Request, Requests};
 use crate::application::Application;
 use crate::call::Call;
 use crate::clock::{Clock, SystemClock};
-use crate::config::JambonzApiConfig;
+use crate::config::{JambonzApiConfig, environment};
 use crate::error::{Error, Result};
 use crate::freshness::CachePolicy;
 use crate::hooks::{ApplicationHooks, update_body};
@@ -232,6 +232,9 @@ impl JambonzApiClientBuilder {
             extra_ca_certificates_pem: self.extra_ca_certificates_pem,
         };
         let host = checked.base.host();
+        if checked.base.is_in_the_clear() {
+            tracing::warn!(%host, "jambonz' API is asked without TLS: everybody on the way there can read the API key");
+        }
         let exchange = Exchange::new(checked.base, &checked.key, &settings)?;
         let requests = Arc::new(Requests::new(exchange, checked.key, Arc::clone(&clock), self.patience));
         let names = Arc::new(Names::new(Arc::clone(&requests), Arc::clone(&clock), self.policy, self.cache_capacity));
@@ -272,7 +275,7 @@ impl JambonzApiClient {
     ///
     /// [`Error::Configuration`] with everything that is missing or wrong.
     pub fn from_env() -> Result<Self> {
-        Self::new(JambonzApiConfig::from_env()?)
+        Self::new(JambonzApiConfig::unchecked(environment))
     }
 
     /// A client with settings of your own.
@@ -416,14 +419,9 @@ impl JambonzApiClient {
     ) -> Result<HooksUpdate> {
         let sid = sid.to_application_sid()?;
         let deadline = self.requests.deadline();
-        let application: Value = self.requests.json(&application_request(sid), deadline, AN_APPLICATION).await?;
-        let body = update_body(&application, hooks)?;
-        let before = serde_json::from_value(application).map_err(|_| Error::UnexpectedJson {
-            url: format!("/Applications/{sid}"),
-            expected: AN_APPLICATION,
-            line: 1,
-            column: 1,
-        })?;
+        let request = application_request(sid);
+        let (before, raw) = self.requests.json_and_raw(&request, deadline, AN_APPLICATION).await?;
+        let body = update_body(&raw, hooks)?;
         let Some(body) = body else { return Ok(HooksUpdate { before, changed: false }) };
         let body = body.to_string();
         let request = Request::put_once(

@@ -12,6 +12,10 @@
 //!                                                       little budget       GET /Applications
 //! ```
 //!
+//! Whoever waits for a flight may give up; the flight goes on, on a task of its own, and leaves the name to the next who
+//! asks. It also must not die with one of those who wait for it: moka would have the next of them begin anew, and panic
+//! when that has happened 200 times.
+//!
 //! Everything is kept under a **generation**, which [`Names::clear`] raises: what an older request brings is kept under
 //! the old one, where nobody looks any more.
 
@@ -22,6 +26,8 @@ use std::sync::{Arc, Mutex};
 use codex_core_sip::metadata::{ApplicationName, ApplicationSid};
 use codex_core_sip::time::Time;
 use foldhash::fast::RandomState;
+use moka::ops::compute::{CompResult, Op};
+use moka::policy::EvictionPolicy;
 
 use super::near_cache::NearCache;
 use super::requests::{Request, Requests, lock};
@@ -37,6 +43,9 @@ struct Key {
 }
 
 type Flight = Result<Remembered<ApplicationName>>;
+
+/// How many lists are kept: the current one, and one that was under way when everything was forgotten.
+const LISTS: u64 = 2;
 
 /// Every name that the key may see, as of one moment.
 #[derive(Clone)]
@@ -97,7 +106,8 @@ impl Names {
             near: NearCache::new(),
             store: moka::sync::Cache::builder().max_capacity(capacity).build_with_hasher(RandomState::default()),
             flights: moka::future::Cache::builder().max_capacity(capacity).build_with_hasher(RandomState::default()),
-            lists: moka::future::Cache::new(1),
+            // The newest has to be taken in, however often the one before was read.
+            lists: moka::future::Cache::builder().max_capacity(LISTS).eviction_policy(EvictionPolicy::lru()).build(),
             in_flight: AtomicUsize::new(0),
             refreshing: Mutex::default(),
         }
@@ -130,7 +140,7 @@ impl Names {
                 Verdict::AskFirst | Verdict::Gone => {}
             }
         }
-        Ok(self.fetch(key).await?.value)
+        Ok(self.fetch_to_the_end(key).await?.value)
     }
 
     /// Forgets everything, also what requests under way will bring.
@@ -161,9 +171,13 @@ impl Names {
 
     /// Keeps what is known of one sid, unless something newer is.
     fn keep(&self, key: Key, remembered: Remembered<ApplicationName>) {
-        if self.store.get(&key).is_none_or(|old| !old.supersedes(&remembered)) {
-            self.store.insert(key, remembered.clone());
-            self.near.keep(key, remembered);
+        // In one step: of two who bring the same name, the one with the older must not come last.
+        let kept = self.store.entry(key).and_compute_with(|old| match old {
+            Some(old) if old.value().supersedes(&remembered) => Op::Nop,
+            _ => Op::Put(remembered),
+        });
+        if let CompResult::Inserted(kept) | CompResult::ReplacedWith(kept) | CompResult::Unchanged(kept) = kept {
+            self.near.keep(key, kept.into_value());
         }
     }
 
@@ -179,7 +193,19 @@ impl Names {
         }
     }
 
-    /// Fetches the name, together with all who want it now.
+    /// Fetches the name on a task of its own, which goes on when whoever asked gives up.
+    async fn fetch_to_the_end(self: &Arc<Self>, key: Key) -> Flight {
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            let names = Arc::clone(self);
+            if let Ok(flight) = runtime.spawn(async move { names.fetch(key).await }).await {
+                return flight;
+            }
+        }
+        // No runtime, or one that is shutting down.
+        self.fetch(key).await
+    }
+
+    /// Fetches the name, together with all who want it now. Not to be dropped before its end.
     async fn fetch(&self, key: Key) -> Flight {
         let now = self.clock.now();
         let is_over = |flight: &Flight| match flight {
@@ -212,45 +238,52 @@ impl Names {
 
     /// One request for this name alone, or one for all names that are wanted now.
     async fn ask(&self, key: Key) -> Flight {
-        let listed = self.lists.get(&key.generation).await;
-        let list_is_new = listed.is_some_and(|list| self.is_current(&list, self.clock.now()));
-        let others = self.in_flight.load(Ordering::Relaxed) > 1;
-        if !list_is_new && !others && !self.requests.budget_is_low() {
-            let asked_at = self.clock.now();
-            return Ok(self.policy.remember(self.ask_alone(key.sid).await?, asked_at));
-        }
         let now = self.clock.now();
+        let listed = self.lists.get(&key.generation).await.filter(|list| self.is_current(list, now));
+        let use_list = match listed {
+            Some(list) => list.names.is_ok(),
+            None => self.in_flight.load(Ordering::Relaxed) > 1 || self.requests.budget_is_low(),
+        };
+        if !use_list {
+            return self.ask_alone(key.sid).await;
+        }
         let list = self
             .lists
             .entry_by_ref(&key.generation)
             .or_insert_with_if(self.ask_list(key.generation), |list| !self.is_current(list, now))
             .await
             .into_value();
-        let name = list.names?.get(&key.sid).cloned();
-        Ok(self.policy.remember(name, list.asked_at))
-    }
-
-    /// Whether a list still says of a sid that is not in it that there is no such application.
-    fn is_current(&self, list: &List, now: Time) -> bool {
-        list.names.is_ok() && now.saturating_since(list.asked_at) < self.policy.unknown_for
-    }
-
-    async fn ask_alone(&self, sid: ApplicationSid) -> Result<Option<ApplicationName>> {
-        let path = format!("/Applications/{sid}");
-        let request = Request::get(path, format!("read application {sid}"), format!("application {sid}"));
-        match self.requests.json::<Named>(&request, self.requests.deadline(), "an application").await {
-            Ok(named) => Ok(named.into_pair().map(|(_, name)| name)),
-            Err(Error::NotFound { .. }) => Ok(None),
+        match list.names {
+            Ok(names) => Ok(self.policy.remember(names.get(&key.sid).cloned(), list.asked_at)),
+            Err(error) if concerns_lists_only(&error) => self.ask_alone(key.sid).await,
             Err(error) => Err(error),
         }
+    }
+
+    /// Whether a list still says of a sid that is not in it that there is no such application; or, if there is no list to
+    /// be had, whether that is still so.
+    fn is_current(&self, list: &List, now: Time) -> bool {
+        let says_something = list.names.as_ref().map_or_else(concerns_lists_only, |_| true);
+        says_something && now.saturating_since(list.asked_at) < self.policy.unknown_for.min(self.policy.fresh_for)
+    }
+
+    async fn ask_alone(&self, sid: ApplicationSid) -> Flight {
+        let asked_at = self.clock.now();
+        let path = format!("/Applications/{sid}");
+        let request = Request::get(path, format!("read application {sid}"), format!("application {sid}"));
+        let name = match self.requests.json::<Named>(&request, self.requests.deadline(), "an application").await {
+            Ok(named) => named.into_pair().map(|(_, name)| name),
+            Err(Error::NotFound { .. }) => None,
+            Err(error) => return Err(error),
+        };
+        Ok(self.policy.remember(name, asked_at))
     }
 
     /// All names that the key may see. Not the account's list: what it lacks is taken for unknown, and a provider's key
     /// sees more than one account.
     async fn ask_list(&self, generation: u64) -> List {
         let asked_at = self.clock.now();
-        let request =
-            Request::get("/Applications".to_owned(), "list applications".to_owned(), "list of applications".to_owned());
+        let request = Request::get("/Applications".to_owned(), "list applications".to_owned(), None);
         let names = self.requests.list::<Named>(request, self.requests.deadline()).await;
         let names =
             names.map(|named| Arc::new(named.into_iter().filter_map(Named::into_pair).collect::<HashMap<_, _>>()));
@@ -259,4 +292,13 @@ impl Names {
         }
         List { asked_at, names }
     }
+}
+
+/// Whether one application may be had where the list failed like this: it is too large, not for this key, or one entry of
+/// it is odd.
+fn concerns_lists_only(error: &Error) -> bool {
+    matches!(
+        error,
+        Error::TooLarge { .. } | Error::TooManyPages { .. } | Error::Forbidden { .. } | Error::UnexpectedJson { .. }
+    )
 }

@@ -9,13 +9,15 @@ use codex_core_sip::time::Time;
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 use url::Url;
 
 use super::exchange::{Answer, Exchange, Method};
+use crate::application::url_without_secrets;
 use crate::clock::Clock;
 use crate::error::{Error, Result, cut};
 use crate::listing::{Page, read_page};
-use crate::rate_limit::{Budget, DEFAULT_RETRY_AFTER, retry_after};
+use crate::rate_limit::{Budget, DEFAULT_RETRY_AFTER, MIN_RETRY_AFTER, retry_after};
 
 /// How large a page is asked for where the whole list is too large for one answer.
 const PAGE_SIZE: usize = 200;
@@ -56,17 +58,19 @@ pub(super) struct Request<'a> {
     repeat: Repeat,
     /// For errors: `read application …`.
     action: String,
-    /// For errors: `application …`.
-    what: String,
+    /// For errors: `application …`, whose sid may be unknown; `None` if the address holds no sid.
+    what: Option<String>,
 }
 
 impl<'a> Request<'a> {
-    pub(super) fn get(path: String, action: String, what: String) -> Self {
+    pub(super) fn get(path: String, action: String, what: impl Into<Option<String>>) -> Self {
+        let what = what.into();
         Self { method: Method::Get, path, query: None, json: None, repeat: Repeat::Idempotent, action, what }
     }
 
     /// A PUT that leaves the same behind however often it arrives.
     pub(super) fn put(path: String, json: &'a [u8], action: String, what: String) -> Self {
+        let what = Some(what);
         Self { method: Method::Put, path, query: None, json: Some(json), repeat: Repeat::Idempotent, action, what }
     }
 
@@ -123,6 +127,17 @@ impl Requests {
     ) -> Result<T> {
         let answer = self.send(request, deadline).await?;
         self.read(request, &answer, expected, |body| serde_json::from_slice(body))
+    }
+
+    /// As [`json`](Self::json), read as a `T` and as it came.
+    pub(super) async fn json_and_raw<T: DeserializeOwned>(
+        &self,
+        request: &Request<'_>,
+        deadline: Time,
+        expected: &'static str,
+    ) -> Result<(T, Value)> {
+        let answer = self.send(request, deadline).await?;
+        self.read(request, &answer, expected, |body| Ok((serde_json::from_slice(body)?, serde_json::from_slice(body)?)))
     }
 
     /// A whole list, whichever shape it comes in. It is asked for in one piece, which costs one request of the rate
@@ -202,7 +217,7 @@ impl Requests {
             let not_before = lock(&self.limits).not_before;
             let now = self.clock.now();
             let Some(not_before) = not_before.filter(|&at| at > now) else { return Ok(()) };
-            if not_before > deadline {
+            if not_before >= deadline {
                 return Err(Error::RateLimited { retry_after: not_before - now });
             }
             self.clock.sleep(not_before - now).await;
@@ -232,23 +247,23 @@ impl Requests {
         let url = || self.url(request).to_string();
         let status = answer.status;
         Err(match status {
+            // Whoever answers with a web page is not jambonz, and has not done what was asked.
+            200..=299 if answer.is_web_page() => self.not_json(request, &answer),
             200..=299 => return Ok(answer),
-            300..=399 => Error::Redirected {
-                url: url(),
-                status,
-                location: answer.header("location").map(|text| cut(text.split(['?', '#']).next().unwrap_or(text), 200)),
-            },
+            300..=399 => Error::Redirected { url: url(), status, location: self.location(request, &answer) },
             401 => Error::Unauthorized,
             403 => Error::Forbidden { action: action(), message: self.message(&answer) },
-            // jambonz' own 404 is empty or plain text; Express' page means that there is no such route.
-            404 if answer.media_type().as_deref() == Some("text/html") => Error::UnknownRoute { url: url() },
-            404 => Error::NotFound { what: request.what.clone() },
+            404 => match &request.what {
+                Some(what) if is_jambonz_404(&answer.body) => Error::NotFound { what: what.clone() },
+                _ => Error::UnknownRoute { url: url() },
+            },
             429 => {
                 let wait = answer
                     .header("retry-after")
                     .and_then(|value| retry_after(value, answer.header("date"), self.clock.unix_seconds()))
                     .or_else(|| budget.map(|budget| budget.resets_in(now)))
-                    .unwrap_or(DEFAULT_RETRY_AFTER);
+                    .unwrap_or(DEFAULT_RETRY_AFTER)
+                    .max(MIN_RETRY_AFTER);
                 {
                     let mut limits = lock(&self.limits);
                     limits.not_before = limits.not_before.max(Some(now + wait));
@@ -277,24 +292,42 @@ impl Requests {
         expected: &'static str,
         read: impl Fn(&[u8]) -> Result<T, serde_json::Error>,
     ) -> Result<T> {
-        let url = || self.url(request).to_string();
         let media_type = answer.media_type();
         let is_json = media_type.as_deref().is_some_and(|t| t == "application/json" || t.ends_with("+json"));
         if !is_json {
-            return Err(Error::NotJson {
-                url: url(),
-                content_type: media_type.map_or_else(|| "no content type".to_owned(), |t| cut(&t, 60)),
-                title: title(&answer.body).map(|title| title.replace(self.key.expose_secret(), "***")),
-            });
+            return Err(self.not_json(request, answer));
         }
         // serde's own words quote values, which may be secret; line and column say enough.
         read(&answer.body).map_err(|error| Error::UnexpectedJson {
-            url: url(),
+            url: self.url(request).to_string(),
             expected,
             line: error.line(),
             column: error.column(),
         })
     }
+
+    fn not_json(&self, request: &Request<'_>, answer: &Answer) -> Error {
+        Error::NotJson {
+            url: self.url(request).to_string(),
+            content_type: answer.media_type().map_or_else(|| "no content type".to_owned(), |t| cut(&t, 60)),
+            title: title(&answer.body).map(|title| title.replace(self.key.expose_secret(), "***")),
+        }
+    }
+
+    /// Where a redirect leads, as an absolute address without what may be secret in it.
+    fn location(&self, request: &Request<'_>, answer: &Answer) -> Option<String> {
+        let mut location = self.url(request).join(answer.header("location")?).ok()?;
+        location.set_query(None);
+        location.set_fragment(None);
+        Some(cut(&url_without_secrets(location.as_str()).replace(self.key.expose_secret(), "***"), 200))
+    }
+}
+
+/// Whether a 404 says that a sid is unknown: jambonz answers with an empty body, the words `Not Found`, or `{"msg":"…"}`.
+/// Anything else comes from Express or a proxy and says that there is no such route.
+fn is_jambonz_404(body: &[u8]) -> bool {
+    let body = body.trim_ascii();
+    body.is_empty() || body == b"Not Found" || serde_json::from_slice::<Message>(body).is_ok()
 }
 
 /// Whether sending the same request again can end otherwise, and may be done.
@@ -335,6 +368,16 @@ mod tests {
         }
         assert!(title("<title>\u{130}İ</title>".as_bytes()).is_some());
         assert!(title(&[b"<title>".as_slice(), &[0xff; 9000], b"</title>"].concat()).is_none());
+    }
+
+    #[test]
+    fn a_404_of_jambonz_is_told_from_one_of_a_proxy() {
+        for jambonz in ["", "\r\n", "Not Found", r#"{"msg":"call not found"}"#] {
+            assert!(is_jambonz_404(jambonz.as_bytes()), "{jambonz}");
+        }
+        for proxy in ["404 page not found\n", "<html></html>", r#"{"message":"no Route matched with those values"}"#] {
+            assert!(!is_jambonz_404(proxy.as_bytes()), "{proxy}");
+        }
     }
 
     #[test]
