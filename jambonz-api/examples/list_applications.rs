@@ -12,9 +12,11 @@ Prints the applications of a jambonz account: sid, name, call hook.
 Usage: list_applications
 
 Environment:
-  JAMBONZ_API_BASE_URL   https://api.example.com/v1
+  JAMBONZ_API_BASE_URL   https://api.example.com/v1; http only for loopback addresses, such as http://127.0.0.1:3000
   JAMBONZ_API_KEY        an API key of the account
   JAMBONZ_ACCOUNT_SID    the account, a GUID
+  SSL_CERT_FILE          certificates to trust in place of the system's, in PEM; needed for a private authority only
+  HTTPS_PROXY            a proxy to go through, if any
 
 Exit status: 0 done, 1 failed, 2 called wrongly.";
 

@@ -14,9 +14,11 @@ Usage: name_of <sip-uri>
   <sip-uri>              sip:app-<application sid>@<domain>, sip:<application sid>@<domain>, or the sid alone
 
 Environment:
-  JAMBONZ_API_BASE_URL   https://api.example.com/v1
+  JAMBONZ_API_BASE_URL   https://api.example.com/v1; http only for loopback addresses, such as http://127.0.0.1:3000
   JAMBONZ_API_KEY        an API key of the account
   JAMBONZ_ACCOUNT_SID    the account, a GUID
+  SSL_CERT_FILE          certificates to trust in place of the system's, in PEM; needed for a private authority only
+  HTTPS_PROXY            a proxy to go through, if any
 
 Exit status: 0 found, 1 failed or no such application, 2 called wrongly.";
 
@@ -27,9 +29,16 @@ async fn main() -> ExitCode {
         println!("{HELP}");
         return ExitCode::SUCCESS;
     }
-    let [uri] = arguments.as_slice() else {
-        eprintln!("name_of: give one SIP URI\n\n{HELP}");
-        return ExitCode::from(2);
+    let uri = match arguments.as_slice() {
+        [uri] if !uri.starts_with('-') => uri,
+        [unknown] => {
+            eprintln!("name_of: unknown argument `{unknown}`\n\n{HELP}");
+            return ExitCode::from(2);
+        }
+        _ => {
+            eprintln!("name_of: give one SIP URI\n\n{HELP}");
+            return ExitCode::from(2);
+        }
     };
     match name_of(uri).await {
         Ok(name) => {

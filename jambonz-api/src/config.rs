@@ -150,9 +150,12 @@ impl BaseUrl {
         // What is shown never holds user data.
         let shown = url_without_secrets(text.trim());
         let wrong = |what: &str| problem(JAMBONZ_API_BASE_URL, Some(&shown), what, EXAMPLE_URL);
-        let mut url = Url::parse(text.trim()).map_err(|error| match error {
-            url::ParseError::RelativeUrlWithoutBase => wrong("it is not a URL: it does not begin with https://"),
-            error => wrong(&format!("it is not a URL: {error}")),
+        let mut url = Url::parse(text.trim()).map_err(|error| {
+            let what = match error {
+                url::ParseError::RelativeUrlWithoutBase => "it does not begin with https://".to_owned(),
+                error => format!("it is not a URL: {error}"),
+            };
+            problem(JAMBONZ_API_BASE_URL, None, &what, EXAMPLE_URL)
         })?;
         if !url.username().is_empty() || url.password().is_some() {
             return Err(wrong("it holds a user name or password; jambonz takes the API key only"));
@@ -170,7 +173,7 @@ impl BaseUrl {
                      that `allow_insecure_host` names, may be asked without TLS",
                 ));
             }
-            _ => return Err(wrong("its scheme is not https")),
+            _ => return Err(wrong("it does not begin with https://")),
         }
         let mut path = url.path().trim_end_matches('/').to_owned();
         let last = path.rsplit('/').next().unwrap_or_default();
@@ -199,9 +202,13 @@ impl BaseUrl {
         self.0.domain().filter(|_| self.is_loopback())
     }
 
+    pub(crate) fn is_http(&self) -> bool {
+        self.0.scheme() == "http"
+    }
+
     /// Whether everybody on the way can read what is sent.
     pub(crate) fn is_in_the_clear(&self) -> bool {
-        self.0.scheme() == "http" && !self.is_loopback()
+        self.is_http() && !self.is_loopback()
     }
 
     /// Host and port, for errors.

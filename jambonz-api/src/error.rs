@@ -23,7 +23,9 @@ pub enum Error {
         value: String,
     },
     /// A text is not a URI. Nothing was sent.
-    #[error("`{value}` is not a SIP URI: {problem}. It looks like sip:app-<application sid>@<domain>")]
+    #[error(
+        "`{value}` is not a SIP URI: {problem}. One that names an application looks like sip:app-<application sid>@<domain>"
+    )]
     BadUri {
         /// What was given, escaped and cut.
         value: String,
@@ -155,16 +157,19 @@ pub enum Error {
         limit: usize,
     },
     /// No answer in time.
-    #[error("{host} did not answer within {} ms: try again later, check the way to it, or raise the deadline", waited.as_millis())]
+    #[error(
+        "{host} did not answer within {} ms: try again later, check the way to it, or raise `request_timeout` and `total_timeout`",
+        waited.as_millis()
+    )]
     Timeout {
         /// Host and port.
         host: String,
-        /// How long it was waited.
+        /// How long it was waited: for the connection, for one answer, or for all attempts together.
         waited: Duration,
     },
     /// TLS failed.
     #[error(
-        "TLS with {host} failed: {problem}. Check the server's certificate and the name in JAMBONZ_API_BASE_URL; a private authority goes into `extra_ca_certificate_pem`"
+        "TLS with {host} failed: {problem}. Check the server's certificate and the name in JAMBONZ_API_BASE_URL; a private authority goes into `extra_ca_certificate_pem`, or into the file that SSL_CERT_FILE names"
     )]
     Tls {
         /// Host and port.
@@ -173,15 +178,19 @@ pub enum Error {
         problem: String,
     },
     /// No connection came about.
-    #[error("no connection to {host}: {problem}. Check JAMBONZ_API_BASE_URL, name resolution and firewall")]
+    #[error(
+        "no connection to {host}: {problem}. Check JAMBONZ_API_BASE_URL, name resolution, firewall, and the proxy if HTTPS_PROXY or ALL_PROXY names one"
+    )]
     Connect {
         /// Host and port.
         host: String,
         /// The system's words.
         problem: String,
     },
-    /// The connection broke before the answer was complete.
-    #[error("the connection to {host} broke off before the answer was complete: {problem}. Try again later")]
+    /// The connection broke before the answer was complete, or what came is not HTTP, or not packed as it says.
+    #[error(
+        "the answer of {host} broke off or cannot be read: {problem}. Try again later, and check JAMBONZ_API_BASE_URL if this goes on"
+    )]
     ConnectionLost {
         /// Host and port.
         host: String,

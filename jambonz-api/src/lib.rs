@@ -5,6 +5,33 @@
 //! old name while the API is slow or down. It is of use on its own to anyone who talks to a
 //! [jambonz](https://www.jambonz.org) platform from Rust.
 //!
+//! # Quick start
+//!
+//! Address, API key and account come from `JAMBONZ_API_BASE_URL`, `JAMBONZ_API_KEY` and `JAMBONZ_ACCOUNT_SID`:
+//!
+//! ```sh
+//! cargo run -p codex-jambonz-api --example list_applications
+//! cargo run -p codex-jambonz-api --example name_of -- sip:app-0397dc5f-2f8f-4778-8499-0af934dd1196@sip.example.com
+//! ```
+//!
+//! ```no_run
+//! use codex_jambonz_api::JambonzApiClient;
+//!
+//! #[tokio::main]
+//! async fn main() -> codex_jambonz_api::Result<()> {
+//!     let client = JambonzApiClient::from_env()?; // says everything that is missing or wrong at once
+//!     let uri = "sip:app-0397dc5f-2f8f-4778-8499-0af934dd1196@sip.example.com";
+//!     match client.get_application_name_from_uri(uri).await {
+//!         Ok(Some(name)) => println!("this is {name}"),
+//!         Ok(None) => println!("no application, or none that the key may see"),
+//!         Err(error) => eprintln!("{error}"), // what is wrong and what to do about it; the call goes on without a name
+//!     }
+//!     Ok(())
+//! }
+//! ```
+//!
+//! Everything else that it does:
+//!
 //! ```no_run
 //! use codex_jambonz_api::{ApplicationHooks, JambonzApiClient, JambonzApiConfig};
 //!
@@ -68,9 +95,11 @@
 //!
 //! # How old a name may be
 //!
-//! Five minutes ([`CachePolicy::FRESH_FOR`]) it is served as it is; a day longer it is served at once and fetched again in
-//! the background; a week longer it is served if the API gives no answer. That there is *no* such application is
-//! remembered for 30 seconds. `clear_cache` forgets everything, and what requests under way bring as well.
+//! Five minutes ([`CachePolicy::FRESH_FOR`]) it is served as it is; a week longer it is served at once and fetched again in
+//! the background, whether the API answers or not. So a call waits for a name only if nobody has asked for it yet, or not
+//! for a week, and then for [`total_timeout`](JambonzApiClientBuilder::total_timeout) at most. Whoever gives up sooner (drops
+//! the future) stops nothing: the answer is kept for the next who asks. That there is *no* such application is remembered
+//! for 30 seconds. `clear_cache` forgets everything, and what requests under way bring as well.
 //!
 //! # What it costs jambonz
 //!
@@ -81,8 +110,27 @@
 //! # Secrets
 //!
 //! The API key, hook passwords, environment variables and the webhook secret are [`secrecy`] types; they are in no
-//! `Debug`, no error, no log and not in the cache, which holds names only. Errors quote neither bodies nor queries. A base
-//! URL without https is refused unless it is a loopback address or a host that was named for it.
+//! `Debug`, no error, no log and not in the cache, which holds names only. Of an answer's body, errors quote the `msg` with
+//! which jambonz explains a refusal, and the title of a page that is no answer of jambonz, without our key. A base URL
+//! without https is refused unless it is a loopback address, or a host that was named for it
+//! ([`allow_insecure_host`](JambonzApiClientBuilder::allow_insecure_host)). Redirects are not followed, so that the key goes
+//! to no other address. `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY` and `NO_PROXY` are obeyed, except for loopback addresses:
+//! a proxy for https sees the host, one for http everything.
+//!
+//! # For users of the TypeScript `JambonzApiClient`
+//!
+//! | there | here | what is different |
+//! |---|---|---|
+//! | `new JambonzApiClient({apiBaseUrl, apiKey, accountSid})` | [`JambonzApiClient::new`], [`from_env`](JambonzApiClient::from_env), [`builder`](JambonzApiClient::builder) | wrong settings are told at once, before any request |
+//! | `getApplicationName(sid)` | [`get_application_name`](JambonzApiClient::get_application_name) | `None` where that was `undefined`; why there is no answer is an [`Error`]; names are kept for five minutes, not for ever |
+//! | `getApplicationNameFromUri(uri)` | [`get_application_name_from_uri`](JambonzApiClient::get_application_name_from_uri) | the URI is parsed: a GUID in a host or a parameter is not an application |
+//! | `getApplications(useCache = true)` | [`get_applications`](JambonzApiClient::get_applications) | asks each time, as `getApplications(false)` did: applications hold secrets and are not kept, their names are |
+//! | `getApplication(sid)` | [`get_application`](JambonzApiClient::get_application) | [`Error::NotFound`] if there is none |
+//! | `clearCache()` | [`clear_cache`](JambonzApiClient::clear_cache) | wins over requests under way |
+//! | `updateApplicationWebhooks(sid)` | [`update_application_hooks`](JambonzApiClient::update_application_hooks) | the URLs are arguments, everything else stays; `custom_headers`, which jambonz does not have, are not sent |
+//! | `updateCallMetadata(callSid, data)` | [`update_call_metadata`](JambonzApiClient::update_call_metadata) | sends what jambonz has for it, update-call with `tag` |
+//! | `getCall(callSid)` | [`get_call`](JambonzApiClient::get_call) | |
+//! | `getPhoneNumbers()` | not carried over | nothing in this stack needs phone numbers, and no answer to that request was recorded to hold a type against |
 //!
 //! # What it is not
 //!

@@ -981,26 +981,28 @@ async fn the_port_gives_names_and_says_why_not() {
     assert!(error.problem.contains("JAMBONZ_API_KEY"), "{error}");
 }
 
-#[tokio::test]
-async fn tls_is_verified() {
-    let authority = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
-    let key = rustls::pki_types::PrivateKeyDer::try_from(authority.signing_key.serialize_der()).unwrap();
+/// The stand-in behind TLS, with a certificate of its own for `localhost`: its port and the certificate in PEM.
+async fn behind_tls(is_ca: rcgen::IsCa) -> (u16, String) {
+    let mut parameters = rcgen::CertificateParams::new(["localhost".to_owned()]).unwrap();
+    parameters.is_ca = is_ca;
+    let signing_key = rcgen::KeyPair::generate().unwrap();
+    let certificate = parameters.self_signed(&signing_key).unwrap();
+    let key = rustls::pki_types::PrivateKeyDer::try_from(signing_key.serialize_der()).unwrap();
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let config = rustls::ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .unwrap()
         .with_no_client_auth()
-        .with_single_cert(vec![authority.cert.der().clone()], key)
+        .with_single_cert(vec![certificate.der().clone()], key)
         .unwrap();
     let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
     let api = Arc::new(JambonzApi::start().await.unwrap());
-    let serving = Arc::clone(&api);
     tokio::spawn(async move {
         loop {
             let (stream, _) = listener.accept().await.unwrap();
-            let (acceptor, api) = (acceptor.clone(), Arc::clone(&serving));
+            let (acceptor, api) = (acceptor.clone(), Arc::clone(&api));
             tokio::spawn(async move {
                 // The client that trusts nobody breaks the handshake off.
                 if let Ok(stream) = acceptor.accept(stream).await {
@@ -1009,18 +1011,28 @@ async fn tls_is_verified() {
             });
         }
     });
+    (port, certificate.pem())
+}
+
+#[tokio::test]
+async fn tls_is_verified() {
+    let (port, pem) = behind_tls(rcgen::IsCa::NoCa).await;
     let builder =
         |url: String| JambonzApiClient::builder().api_base_url(url).api_key(ACCOUNT_KEY).account_sid(ACCOUNT_SID);
-    let pem = authority.cert.pem();
     let here = format!("https://localhost:{port}");
     let trusting = builder(here.clone()).extra_ca_certificate_pem(pem.clone()).build().unwrap();
     assert_eq!(trusting.get_application_name(HELLO_WORLD).await.unwrap().as_deref(), Some("hello world"));
 
-    let wrong_name = builder(format!("https://127.0.0.1:{port}")).extra_ca_certificate_pem(pem).build().unwrap();
-    for client in [builder(here).build().unwrap(), wrong_name] {
-        let error = client.get_application_name(HELLO_WORLD).await.unwrap_err();
+    let (authoritys_port, authoritys_pem) = behind_tls(rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained)).await;
+    for (url, trusted, says) in [
+        (here, None, "signed by nobody whom this machine trusts"),
+        (format!("https://127.0.0.1:{port}"), Some(pem), "not valid for name"),
+        (format!("https://localhost:{authoritys_port}"), Some(authoritys_pem), "basicConstraints=CA:FALSE"),
+    ] {
+        let builder = trusted.into_iter().fold(builder(url), JambonzApiClientBuilder::extra_ca_certificate_pem);
+        let error = builder.build().unwrap().get_application_name(HELLO_WORLD).await.unwrap_err();
         assert!(matches!(&error, Error::Tls { .. }), "{error}");
-        assert!(error.to_string().contains("certificate"), "{error}");
+        assert!(error.to_string().contains(says), "{error}");
     }
     let plain = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let not_tls = builder(format!("https://{}", plain.local_addr().unwrap())).build().unwrap();
@@ -1032,7 +1044,7 @@ async fn tls_is_verified() {
         }
     });
     let error = not_tls.get_application_name(HELLO_WORLD).await.unwrap_err();
-    assert!(matches!(&error, Error::Tls { .. }), "{error}");
+    assert!(matches!(&error, Error::Tls { .. }) && error.to_string().contains("perhaps with http"), "{error}");
 
     for wrong in ["", "not PEM", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"] {
         let result = builder("https://localhost".to_owned()).extra_ca_certificate_pem(wrong).build();

@@ -10,7 +10,7 @@ use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValu
 use reqwest::redirect;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
-use rustls::{ClientConfig, RootCertStore};
+use rustls::{CertificateError, ClientConfig, RootCertStore};
 use secrecy::{ExposeSecret, SecretString};
 use url::Url;
 
@@ -141,13 +141,17 @@ impl Exchange {
     fn failure(&self, error: &reqwest::Error) -> Error {
         let host = self.host();
         if let Some(tls) = tls_cause(error) {
-            return Error::Tls { host, problem: cut(&tls.to_string(), 300) };
+            return Error::Tls { host, problem: cut(&tls_problem(tls), 300) };
         }
         if error.is_timeout() {
             return Error::Timeout { host, waited: self.connect_timeout };
         }
         let problem = cut(&cause(error), 300);
-        if error.is_connect() { Error::Connect { host, problem } } else { Error::ConnectionLost { host, problem } }
+        if error.is_connect() {
+            return Error::Connect { host, problem };
+        }
+        let hint = if self.base.is_http() { " (a server that wants https hangs up like this, too)" } else { "" };
+        Error::ConnectionLost { host, problem: problem + hint }
     }
 }
 
@@ -207,4 +211,23 @@ fn tls_cause<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a rustls::Erro
         next = error.source();
     }
     None
+}
+
+/// What is wrong, in words, where rustls has only names of its own for it.
+fn tls_problem(error: &rustls::Error) -> String {
+    match error {
+        rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer) => {
+            "its certificate is signed by nobody whom this machine trusts (UnknownIssuer)".to_owned()
+        }
+        // webpki's error, which is wrapped so that it can only be read.
+        rustls::Error::InvalidCertificate(CertificateError::Other(other))
+            if format!("{other:?}").contains("CaUsedAsEndEntity") =>
+        {
+            "its certificate is that of an authority, as `openssl req -x509` makes them, which no server may use: make one \
+             with basicConstraints=CA:FALSE (CaUsedAsEndEntity)"
+                .to_owned()
+        }
+        rustls::Error::InvalidMessage(_) => format!("it does not answer with TLS, but perhaps with http ({error})"),
+        error => error.to_string(),
+    }
 }

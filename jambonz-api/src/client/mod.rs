@@ -290,6 +290,8 @@ impl JambonzApiClient {
     /// fetched again in the background. Those who ask for a name at the same time cost one request, those who ask for
     /// several names cost one for the list.
     ///
+    /// Cancel safety: dropping the future does not end the request, whose answer is kept for the next who asks.
+    ///
     /// # Errors
     ///
     /// [`Error::BadSid`] without a request; any other if there is no name in memory and the API gives none.

@@ -189,7 +189,13 @@ impl Requests {
             }
             let url = self.url(request);
             let timeout = self.patience.request_timeout.min(left);
-            let result = self.exchange.send(request.method, url, request.json, timeout).await;
+            let mut result = self.exchange.send(request.method, url, request.json, timeout).await;
+            if let Err(Error::Timeout { waited, .. }) = &mut result
+                && timeout == left
+            {
+                // The last attempt had only what the others left.
+                *waited = self.patience.total_timeout;
+            }
             let error = match result.and_then(|answer| self.judge(request, answer)) {
                 Ok(answer) => return Ok(answer),
                 Err(error) => error,
