@@ -223,9 +223,16 @@ fn said(message: &Option<String>) -> String {
     message.as_ref().map(|m| format!(", `{m}`")).unwrap_or_default()
 }
 
-/// `text` escaped and cut to `chars` characters, for showing what came from outside.
+/// `text` cut to `chars` characters and without any that would not be seen as they are, for showing what came from
+/// outside.
 pub(crate) fn cut(text: &str, chars: usize) -> String {
-    let mut shown: String = text.chars().take(chars).flat_map(char::escape_debug).collect();
+    let mut shown = String::new();
+    for character in text.chars().take(chars) {
+        match character {
+            '"' | '\'' | '\\' => shown.push(character),
+            other => shown.extend(other.escape_debug()),
+        }
+    }
     if text.chars().nth(chars).is_some() {
         shown.push('…');
     }
@@ -239,6 +246,7 @@ mod tests {
     #[test]
     fn what_came_from_outside_is_escaped_and_cut() {
         assert_eq!(cut("a\r\nb\u{1b}[31m", 60), "a\\r\\nb\\u{1b}[31m");
+        assert_eq!(cut("\"it's\"\u{202e}", 60), "\"it's\"\\u{202e}");
         assert_eq!(cut("яяяя", 3), "яяя…");
         assert_eq!(cut("яяя", 3), "яяя");
     }

@@ -122,9 +122,9 @@ impl Exchange {
             if let Some(json) = json {
                 request = request.header(CONTENT_TYPE, "application/json").body(json.to_vec());
             }
-            let mut response = request.send().await.map_err(|error| self.failure(&error))?;
+            let mut response = request.send().await.map_err(|error| self.failure(&error, true))?;
             let mut body = Vec::new();
-            while let Some(chunk) = response.chunk().await.map_err(|error| self.failure(&error))? {
+            while let Some(chunk) = response.chunk().await.map_err(|error| self.failure(&error, false))? {
                 if chunk.len() > self.body_limit_bytes - body.len() {
                     return Err(Error::TooLarge { url: url.to_string(), limit_bytes: self.body_limit_bytes });
                 }
@@ -138,7 +138,8 @@ impl Exchange {
         }
     }
 
-    fn failure(&self, error: &reqwest::Error) -> Error {
+    /// What failed, `before_the_answer` or in the midst of it.
+    fn failure(&self, error: &reqwest::Error, before_the_answer: bool) -> Error {
         let host = self.host();
         if let Some(tls) = tls_cause(error) {
             return Error::Tls { host, problem: cut(&tls_problem(tls), 300) };
@@ -150,7 +151,8 @@ impl Exchange {
         if error.is_connect() {
             return Error::Connect { host, problem };
         }
-        let hint = if self.base.is_http() { " (a server that wants https hangs up like this, too)" } else { "" };
+        let may_want_tls = before_the_answer && self.base.is_http();
+        let hint = if may_want_tls { " (a server that wants https hangs up like this, too)" } else { "" };
         Error::ConnectionLost { host, problem: problem + hint }
     }
 }
@@ -219,6 +221,9 @@ fn tls_problem(error: &rustls::Error) -> String {
         rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer) => {
             "its certificate is signed by nobody whom this machine trusts (UnknownIssuer)".to_owned()
         }
+        rustls::Error::InvalidCertificate(
+            CertificateError::BadSignature | CertificateError::UnsupportedSignatureAlgorithmForPublicKeyContext { .. },
+        ) => "its certificate is not signed by the authority that it names".to_owned(),
         // webpki's error, which is wrapped so that it can only be read.
         rustls::Error::InvalidCertificate(CertificateError::Other(other))
             if format!("{other:?}").contains("CaUsedAsEndEntity") =>
