@@ -177,8 +177,7 @@ impl BaseUrl {
         }
         let mut path = url.path().trim_end_matches('/').to_owned();
         let last = path.rsplit('/').next().unwrap_or_default();
-        let is_version = last.strip_prefix('v').is_some_and(|n| !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit()));
-        if !is_version {
+        if !is_version(last) {
             path.push_str("/v1");
         }
         url.set_path(&path);
@@ -218,6 +217,11 @@ impl BaseUrl {
     }
 }
 
+/// Whether a segment of a path is a version, such as `v1`.
+fn is_version(segment: &str) -> bool {
+    segment.strip_prefix('v').is_some_and(|n| !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit()))
+}
+
 fn is_loopback(host: &Host<&str>) -> bool {
     match host {
         Host::Domain(name) => {
@@ -240,6 +244,8 @@ fn is_host(host: &Host<&str>, allowed: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn config(url: &str) -> JambonzApiConfig {
@@ -262,6 +268,31 @@ mod tests {
         assert_eq!(base("https://a.example:8443/api/jambonz"), "https://a.example:8443/api/jambonz/v1");
         assert_eq!(base("https://a.example/v2/"), "https://a.example/v2");
         assert_eq!(base("https://a.example/v"), "https://a.example/v/v1");
+    }
+
+    proptest! {
+        #[test]
+        fn a_base_is_the_same_however_it_is_written(
+            segments in proptest::collection::vec("[a-z][a-z0-9-]{0,5}", 0..3),
+            version in proptest::option::of(1_u8..4),
+            slashes in "/{0,3}",
+            blanks in " {0,2}",
+        ) {
+            let path: String = segments.iter().map(|segment| format!("/{segment}")).collect();
+            // A segment that looks like a version is one.
+            prop_assume!(segments.last().is_none_or(|last| !is_version(last)));
+            let written = version.map(|n| format!("/v{n}")).unwrap_or_default();
+            let found = base(&format!("{blanks}https://a.example{path}{written}{slashes}{blanks}"));
+            prop_assert_eq!(&found, &format!("https://a.example{path}/v{}", version.unwrap_or(1)));
+            prop_assert_eq!(base(&found), found);
+        }
+
+        #[test]
+        fn no_settings_panic_or_show_the_key(url in "\\PC*", account_sid in "\\PC*") {
+            let wrong = JambonzApiConfig { api_base_url: url, api_key: "S3CRET-key S3CRET".into(), account_sid };
+            let error = wrong.check(&[]).err().unwrap().to_string();
+            prop_assert!(!error.contains("S3CRET"), "{}", error);
+        }
     }
 
     #[test]

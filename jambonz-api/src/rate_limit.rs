@@ -62,6 +62,8 @@ pub(crate) fn retry_after(value: &str, date: Option<&str>, unix_seconds: u64) ->
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn headers<'a>(limit: &'a str, remaining: &'a str, reset: &'a str) -> impl Fn(&str) -> Option<&'a str> {
@@ -86,6 +88,17 @@ mod tests {
         }
         let absurd = Budget::read(headers("600", "1", &u64::MAX.to_string()), Time::ZERO).unwrap();
         assert_eq!(absurd.resets_in(Time::ZERO), MAX_RETRY_AFTER);
+    }
+
+    proptest! {
+        #[test]
+        fn no_header_panics_or_silences_the_client_for_good(value in "\\PC*", date in "\\PC*", unix_seconds: u64) {
+            for date in [None, Some(date.as_str())] {
+                let wait = retry_after(&value, date, unix_seconds);
+                prop_assert!(wait.is_none_or(|wait| wait <= MAX_RETRY_AFTER));
+                let _ = retry_after("Sun, 22 Nov 2026 08:02:00 GMT", date, unix_seconds);
+            }
+        }
     }
 
     #[test]

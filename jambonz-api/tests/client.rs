@@ -458,6 +458,39 @@ async fn clearing_wins_over_requests_under_way() {
 }
 
 #[tokio::test]
+async fn what_was_asked_for_last_stays_whichever_answer_comes_last() {
+    let lab = lab().await;
+    let old = json!({"application_sid": HELLO_WORLD, "name": "old"}).to_string();
+    lab.api.fault_next(Fault::Answer(answer(200, "OK", &[("Content-Type", "application/json")], old)));
+    lab.api.hold();
+    let client = lab.client.clone();
+    let one = tokio::spawn(async move { client.get_application(HELLO_WORLD).await });
+    lab.api.wait_for_requests(1).await;
+    lab.clock.advance(Duration::from_secs(1));
+    let client = lab.client.clone();
+    let all = tokio::spawn(async move { client.get_applications().await });
+    lab.api.wait_for_requests(2).await;
+    lab.api.release();
+    assert_eq!(one.await.unwrap().unwrap().name, "old");
+    assert_eq!(all.await.unwrap().unwrap().len(), 3);
+    assert_eq!(lab.name(HELLO_WORLD).await.as_deref(), Some("hello world"));
+    assert_eq!(lab.api.request_lines().len(), 2);
+}
+
+#[tokio::test]
+async fn the_key_is_not_carried_to_where_a_redirect_leads() {
+    let elsewhere = JambonzApi::start().await.unwrap();
+    for status in [301, 302, 303, 307, 308] {
+        let lab = lab().await;
+        let location = format!("{}/Applications/{HELLO_WORLD}", elsewhere.base_url());
+        lab.api.set_fault(Some(Fault::Answer(answer(status, "Moved", &[("Location", &location)], ""))));
+        let error = lab.client.get_application_name(HELLO_WORLD).await.unwrap_err();
+        assert!(matches!(&error, Error::Redirected { location: Some(to), .. } if *to == location), "{error}");
+    }
+    assert!(elsewhere.request_lines().is_empty());
+}
+
+#[tokio::test]
 async fn near_the_end_of_the_budget_one_list_is_asked_for_in_place_of_single_names() {
     let lab = lab().await;
     lab.api.set_budget(60);

@@ -347,8 +347,8 @@ impl BenchOptions {
 }
 
 const WASM_EXAMPLES: &str = "\
-Builds codex-core-sip without default features for wasm32-unknown-unknown, and a module that uses the whole client
-without I/O; its size is told, plain and with gzip, and what takes the space.
+Builds codex-core-sip and codex-jambonz-api without default features for wasm32-unknown-unknown, and a module that uses
+the whole client without I/O; its size is told, plain and with gzip, and what takes the space.
 
 The target comes by `rustup target add`. Where rustup has no network, a toolchain is made from Debian's packages and
 kept in $CODEX_CACHE (else in `codex` in the user's cache folder): about two minutes, once, and as root for LLVM.
