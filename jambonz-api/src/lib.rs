@@ -1,7 +1,7 @@
 //! Names of jambonz applications, cached and correct, and the REST calls round them.
 //!
 //! A SIP URI such as `sip:app-0397dc5f-2f8f-4778-8499-0af934dd1196@example.com` says nothing to a person. This crate
-//! answers with `voicebot`: from memory in less than a hundred nanoseconds, with one request where many ask at once, and with the
+//! answers with `voicebot`: from memory in some hundred nanoseconds, with one request where many ask at once, and with the
 //! old name while the API is slow or down. It is of use on its own to anyone who talks to a
 //! [jambonz](https://www.jambonz.org) platform from Rust.
 //!
