@@ -73,6 +73,11 @@ async fn lab() -> Lab {
     lab_with(|builder| builder).await
 }
 
+/// A laboratory whose requests may take their time: thousands of tasks share two cores with other tests.
+async fn patient_lab() -> Lab {
+    lab_with(|builder| builder.connect_timeout(PATIENCE).request_timeout(PATIENCE).total_timeout(PATIENCE)).await
+}
+
 async fn lab_with(settings: impl FnOnce(JambonzApiClientBuilder) -> JambonzApiClientBuilder) -> Lab {
     let api = Arc::new(JambonzApi::start().await.unwrap());
     let clock = Arc::new(VirtualClock::default());
@@ -169,7 +174,7 @@ async fn applications_are_typed_and_their_list_fills_the_names() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn ten_thousand_who_want_one_name_cost_one_request() {
-    let lab = lab().await;
+    let lab = patient_lab().await;
     lab.api.hold();
     let asking: Vec<_> = (0..10_000)
         .map(|_| {
@@ -187,7 +192,7 @@ async fn ten_thousand_who_want_one_name_cost_one_request() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn those_who_want_a_thousand_names_cost_one_list() {
-    let lab = lab().await;
+    let lab = patient_lab().await;
     for n in 0..1000 {
         lab.api.add_application(&sid(n), &format!("application {n}"));
     }
