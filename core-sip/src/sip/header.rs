@@ -1209,6 +1209,8 @@ impl fmt::Display for ContentType<'_> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -1221,10 +1223,27 @@ mod tests {
                 assert_eq!(Name::parse(&format!("{spelling}-")), None);
             }
         }
-        for unknown in ["", "X", "-", "Vi", "From ", "Ж", "x-unknown"] {
+        for unknown in ["", "X", "-", "Vi", "From ", "Call\rID", "\0", "Via\0", "Ж", "x-unknown"] {
             assert!(Name::parse(unknown).is_none_or(|name| name == Name::SessionExpires), "{unknown}");
         }
         assert!(Name::ALL.len() < usize::from(EMPTY));
+    }
+
+    proptest! {
+        #[test]
+        fn words_find_what_bytes_find(bytes in proptest::collection::vec(any::<u8>(), 0..40), at in 0_usize..42, b: u8) {
+            let rest = bytes.get(at..).unwrap_or_default();
+            let naive = rest.iter().position(|&other| other == b).map(|n| at + n);
+            prop_assert_eq!(find_byte(&bytes, at, b), naive);
+            let naive = rest.iter().position(|&other| other > b).map_or(at + rest.len(), |n| at + n);
+            prop_assert_eq!(first_that(&bytes, at, |other| other > b), naive);
+            if let Some(eight) = bytes.first_chunk() {
+                let word = u64::from_le_bytes(*eight);
+                let limit = b & 0x7f;
+                prop_assert_eq!(word::position_of(word, b), eight.iter().position(|&other| other == b));
+                prop_assert_eq!(word::position_below(word, limit), eight.iter().position(|&other| other < limit));
+            }
+        }
     }
 
     #[test]

@@ -39,20 +39,20 @@ use crate::sip::header::{
     CSeq, ContentType, Elements, Name, NameAddr, Via, find_byte, first_that, is_blank, parse_decimal, skip_blanks,
 };
 
-/// How large a message may be.
+/// How large a message may be. What is larger is refused with the rule [`LIMIT_RULE`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// The whole message, in bytes. Never more than 4 GiB − 1, whatever is set.
+    /// The whole message, in bytes; 65 536 by default. Never more than 4 GiB − 1, whatever is set.
     pub message_bytes: usize,
-    /// Header lines; a folded header counts as one. Never more than 65 535, whatever is set.
+    /// Header lines, 256 by default; a folded header counts as one. Never more than 65 535, whatever is set.
     pub header_count: usize,
-    /// One header line with its name and its folds, in bytes. Never more than 64 KiB for the name.
+    /// One header line with its name and its folds, in bytes; 16 384 by default. Never more than 64 KiB for the name.
     pub header_bytes: usize,
-    /// The start line, in bytes.
+    /// The start line, in bytes; 8 192 by default.
     pub start_line_bytes: usize,
-    /// Parts of one multipart body (RFC 5621).
+    /// Parts of one multipart body (RFC 5621), 32 by default.
     pub multipart_parts: usize,
-    /// How deep multipart bodies may stand in each other; 1 is a multipart body without another in it.
+    /// How deep multipart bodies may stand in each other, 4 by default; 1 is a multipart body without another in it.
     pub multipart_nesting: usize,
 }
 

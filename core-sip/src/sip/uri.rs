@@ -773,6 +773,8 @@ mod tests {
             (Some(None), Some(" "), None)
         );
         assert_eq!(full.headers().collect::<Vec<_>>(), [("To", "sip:b%40h"), ("X", "")]);
+        // The same name twice only matters where routing stands on it.
+        assert_eq!(uri("sip:h:5060;ab;cd;ab=1").params().count(), 3);
         assert_eq!(uri("tel:7;phone-context=+1").param("phone-context").flatten().as_deref(), Some("+1"));
     }
 
@@ -797,6 +799,10 @@ mod tests {
             "sip:a@h;=x",
             "sip:a@h;x=",
             "sip:a@h;lr;LR",
+            "sip:a@h;lr=1;ab;x;lr",
+            "sip:h:5060;x=a@b",
+            "sip:h:5060?x=a@b",
+            "sip:h:5060;x@b",
             "sip:a@h;transport=ws;transport=wss",
             "sip:a@h?",
             "sip:a@h?x",
