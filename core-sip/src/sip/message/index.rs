@@ -88,10 +88,10 @@ fn control_at(bytes: &[u8], mut at: usize) -> usize {
     at + rest.iter().position(|&b| b < 16).unwrap_or(rest.len())
 }
 
-/// Finds the CR of the CR LF that ends the line in which `from` stands. `value_start` is where quoted strings of this
-/// header may begin, `None` in the start line.
+/// Finds the CR of the CR LF that ends the line in which `from` stands. `quotes` are those of the header's value, `None`
+/// in the start line.
 #[inline]
-fn line_end(bytes: &[u8], from: usize, value_start: Option<usize>) -> Result<usize, ParseError> {
+fn line_end(bytes: &[u8], from: usize, mut quotes: Option<&mut Quotes>) -> Result<usize, ParseError> {
     const RULE: &str = "RFC 3261 §7";
     let mut at = from;
     loop {
@@ -100,7 +100,7 @@ fn line_end(bytes: &[u8], from: usize, value_start: Option<usize>) -> Result<usi
             Some(b'\r') if bytes.get(found + 1) == Some(&b'\n') => return Ok(found),
             Some(b'\r') => return Err(error("a CR without LF", RULE, found)),
             Some(b'\n') => return Err(error("an LF without CR", RULE, found)),
-            Some(0) if !value_start.is_some_and(|start| in_quoted_pair(&bytes[start..found])) => {
+            Some(0) if !quotes.as_mut().is_some_and(|quotes| quotes.escape(bytes, found)) => {
                 return Err(error("a NUL outside a quoted pair", "RFC 3261 §25.1", found));
             }
             // Other control characters are left to those who look at the value.
@@ -110,20 +110,33 @@ fn line_end(bytes: &[u8], from: usize, value_start: Option<usize>) -> Result<usi
     }
 }
 
-/// Whether what follows `before` is the second half of a quoted pair of a quoted string, the one place where RFC 3261
-/// allows control characters.
-fn in_quoted_pair(before: &[u8]) -> bool {
-    let mut quoted = false;
-    let mut escaped = false;
-    for &b in before {
-        match b {
-            _ if escaped => escaped = false,
-            b'\\' if quoted => escaped = true,
-            b'"' => quoted = !quoted,
-            _ => {}
-        }
+/// Follows the quoted strings of one value, only as far as it is asked and each byte once, however often it is asked.
+struct Quotes {
+    at: usize,
+    quoted: bool,
+    escaped: bool,
+}
+
+impl Quotes {
+    const fn new(value_start: usize) -> Self {
+        Self { at: value_start, quoted: false, escaped: false }
     }
-    escaped
+
+    /// Whether the byte at `at` is the second half of a quoted pair of a quoted string, the one place where RFC 3261
+    /// allows control characters.
+    #[cold]
+    fn escape(&mut self, bytes: &[u8], at: usize) -> bool {
+        for &b in &bytes[self.at..at] {
+            match b {
+                _ if self.escaped => self.escaped = false,
+                b'\\' if self.quoted => self.escaped = true,
+                b'"' => self.quoted = !self.quoted,
+                _ => {}
+            }
+        }
+        self.at = at;
+        self.escaped
+    }
 }
 
 fn read_head(bytes: Bytes, limits: &Limits, strict: bool) -> Result<Message, ParseError> {
@@ -188,11 +201,12 @@ fn header_line(bytes: &[u8], start: usize) -> Result<Line, ParseError> {
     };
     let name_len =
         u16::try_from(name_end - start).map_err(|_| error("a header name is too long", LIMIT_RULE, start))?;
-    let mut end = line_end(bytes, value_start, Some(value_start))?;
+    let mut quotes = Quotes::new(value_start);
+    let mut end = line_end(bytes, value_start, Some(&mut quotes))?;
     let mut folded = false;
     while matches!(bytes.get(end + 2), Some(b' ' | b'\t')) {
         folded = true;
-        end = line_end(bytes, end + 2, Some(value_start))?;
+        end = line_end(bytes, end + 2, Some(&mut quotes))?;
     }
     Ok(Line {
         name_start: offset(start),
