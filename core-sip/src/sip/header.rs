@@ -370,8 +370,8 @@ fn class_start(bytes: &[u8], at: usize, mask: Classes) -> usize {
     first_that(bytes, at, |b| class::TABLE[usize::from(b)] & mask != 0)
 }
 
-/// Where the first byte from `at` on stands of which `holds` is true, or the end. Half of all work on a message is done
-/// here, hence four bytes a round.
+/// Where the first byte from `at` on stands of which `holds` is true, or the end. Most bytes of an address pass through
+/// here, hence four of them a round.
 #[inline]
 pub(crate) fn first_that(bytes: &[u8], mut at: usize, holds: impl Fn(u8) -> bool) -> usize {
     let (fours, rest) = bytes.get(at..).unwrap_or_default().as_chunks::<4>();
