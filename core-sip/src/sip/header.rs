@@ -420,7 +420,7 @@ pub(crate) mod word {
     pub(crate) const fn position_below(word: u64, limit: u8) -> Option<usize> {
         // A byte below borrows into its highest bit. What borrows because of that stands behind it, and does not count.
         let marks = word.wrapping_sub(each(limit)) & !word & HIGHEST_BITS;
-        if marks == 0 { None } else { Some(marks.trailing_zeros() as usize / BYTES) }
+        if marks == 0 { None } else { Some((marks.trailing_zeros() / u8::BITS) as usize) }
     }
 }
 
