@@ -14,6 +14,7 @@
 //! to that within one test program).
 
 pub mod audio;
+pub mod cut;
 pub mod gateway;
 pub mod jambonz;
 pub mod ladder;

@@ -362,6 +362,26 @@ async fn carry_out_orders(
                     };
                     Some(MediaReply::Offer(result))
                 }
+                Some(MediaCommand::CreateAnswer(_, offer)) if session.is_some() => match &*session {
+                    Some(session) => Some(MediaReply::Answer(session.accept_offer(&offer).await)),
+                    None => None,
+                },
+                Some(MediaCommand::Restart(_)) => match &*session {
+                    Some(session) => Some(MediaReply::Offer(session.restart_offer().await)),
+                    None => None,
+                },
+                Some(MediaCommand::Rollback) => {
+                    if let Some(session) = &*session {
+                        session.rollback().await;
+                    }
+                    None
+                }
+                Some(MediaCommand::SetDirection(direction)) => {
+                    if let Some(session) = &*session {
+                        session.set_direction(direction);
+                    }
+                    None
+                }
                 Some(MediaCommand::CreateAnswer(settings, offer)) => {
                     let result = match open_session(engine, settings, notices_in.clone()).await {
                         Ok(opened) => {

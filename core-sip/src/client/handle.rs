@@ -231,6 +231,35 @@ impl CodexSipClient {
         self.ask(ClientCommand::SendDtmf(tone)).await.map(drop)
     }
 
+    /// Puts the call on hold: the far end hears silence, and nothing of it is heard here. Returns when it has agreed.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::WrongState`] outside of a connected call, [`Error::CallRefused`] if the far end does not agree,
+    /// [`Error::FlowLost`] if it could not be asked in time.
+    pub async fn hold(&self) -> Result<()> {
+        self.ask(ClientCommand::Hold).await.map(drop)
+    }
+
+    /// Takes the call back from hold.
+    ///
+    /// # Errors
+    ///
+    /// As of [`Self::hold`].
+    pub async fn unhold(&self) -> Result<()> {
+        self.ask(ClientCommand::Unhold).await.map(drop)
+    }
+
+    /// Says that the machine's network is another one: the connection is made anew, and the media of a call move to the
+    /// addresses that there are now. A path that fails by itself is noticed without this.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Destroyed`].
+    pub async fn network_changed(&self) -> Result<()> {
+        self.ask(ClientCommand::NetworkChanged).await.map(drop)
+    }
+
     /// Whether the edge still answers; found out by asking it.
     ///
     /// # Errors

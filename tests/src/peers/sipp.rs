@@ -32,6 +32,11 @@ pub enum VoicebotScript {
         /// From ACK to BYE.
         talking: Duration,
     },
+    /// Answers, waits for a re-INVITE, and some time after it hangs up along the way that the re-INVITE has shown.
+    HangsUpAfterReinvite {
+        /// From the ACK of the re-INVITE to BYE.
+        talking: Duration,
+    },
     /// 180, then `486 Busy Here`.
     Busy,
     /// 180, then `603 Decline`.
@@ -224,6 +229,9 @@ impl Sipp {
             }
             VoicebotScript::HangsUp { talking } => {
                 (include_str!("../../peers/sipp/voicebot-hangs-up.xml"), vec![("talk_ms", talking)])
+            }
+            VoicebotScript::HangsUpAfterReinvite { talking } => {
+                (include_str!("../../peers/sipp/voicebot-hangs-up-after-reinvite.xml"), vec![("talk_ms", talking)])
             }
             VoicebotScript::Busy => (include_str!("../../peers/sipp/voicebot-busy.xml"), Vec::new()),
             VoicebotScript::Declines => (include_str!("../../peers/sipp/voicebot-declines.xml"), Vec::new()),

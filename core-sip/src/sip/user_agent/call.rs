@@ -12,6 +12,7 @@ use crate::sip::dialog::Dialog;
 use crate::time::Time;
 
 use super::EndedBy;
+use super::modify::Session;
 use super::request::Request;
 
 /// Requests of one call that may wait for a flow. Somebody who presses more keys than this without a connection
@@ -100,6 +101,8 @@ pub(super) struct Established {
     pub(super) bye_reason: Option<String>,
     /// Requests that wait for a flow.
     pub(super) waiting: VecDeque<WaitingInfo>,
+    /// Changes of the session.
+    pub(super) session: Session,
 }
 
 /// An INFO that waits for a flow.

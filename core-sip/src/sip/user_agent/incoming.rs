@@ -15,6 +15,7 @@ use crate::time::Time;
 use super::call::{Call, Established, Outcome, Phase, Ringing, Unacknowledged};
 use super::client_request::sdp_of;
 use super::identity::{self, ALLOW, SUPPORTED};
+use super::modify::Session;
 use super::reason;
 use super::request::field;
 use super::timers::Timer;
@@ -26,7 +27,7 @@ const SHORTEST_RESEND: Duration = Duration::from_millis(10);
 impl UserAgent {
     /// A new call.
     pub(super) fn invited(&mut self, now: Time, key: &Arc<str>, request: &Message) {
-        if self.is_challenged(now, request) {
+        if self.is_challenged(now, request) || self.interval_is_too_small(request) {
             return;
         }
         if !self.has_room_for_server() {
@@ -97,7 +98,15 @@ impl UserAgent {
         let (key, dialog, offer) = (Arc::clone(&ringing.key), ringing.dialog.clone(), ringing.offer.clone());
         let mut fields = vec![field("Contact", &contact), field("Allow", ALLOW), field("Supported", SUPPORTED)];
         fields.extend_from_slice(headers);
-        let sequence = self.servers.get(&key).and_then(|server| server.request.cseq().ok()).map(|cseq| cseq.number);
+        let request = self.servers.get(&key).map(|server| server.request.clone());
+        let sequence = request.as_ref().and_then(|request| request.cseq().ok()).map(|cseq| cseq.number);
+        let Some(request) = request else {
+            let error = Error::FlowLost { problem: "the call's transaction is gone".to_owned() };
+            self.finish(now, handle, Outcome::failed(error));
+            return;
+        };
+        let (said, timer) = Self::session_timer_of_answer(now, &request);
+        fields.extend(said);
         let (Some(response), Some(sequence)) =
             (self.respond_in(now, &key, StatusCode::OK, None, fields, Some(sdp.clone())), sequence)
         else {
@@ -119,8 +128,10 @@ impl UserAgent {
                 bye_sent: false,
                 bye_reason: None,
                 waiting: VecDeque::new(),
+                session: Session::new(false, &request),
             }));
         }
+        self.run_session_timer(now, handle, timer);
         self.timers.set(Timer::Resend(handle), now + interval);
     }
 

@@ -17,6 +17,7 @@ use crate::time::Time;
 use super::call::{Call, Cancel, Established, Inviting, Outcome, Phase, SentInvite};
 use super::client_request::{Purpose, SentPart, sdp_of};
 use super::identity::{self, ALLOW, SUPPORTED};
+use super::modify::Session;
 use super::reason::{self, Reason};
 use super::refusal;
 use super::request::{Request, field};
@@ -74,6 +75,7 @@ impl UserAgent {
         let display_name = invitation.display_name.or_else(|| self.config.display_name.clone());
         let mut fields =
             vec![field("Contact", &self.identity.contact()), field("Allow", ALLOW), field("Supported", SUPPORTED)];
+        fields.extend(self.session_timer_of_invite());
         fields.extend(self.agent_fields());
         fields.extend(invitation.headers);
         Ok(Request {
@@ -148,10 +150,12 @@ impl UserAgent {
                 Phase::Inviting(Inviting { cancel: None, .. }) => Some(client.request.sequence + 1),
                 _ => None,
             },
-            Purpose::Bye(handle) | Purpose::Info(handle) => match &mut self.calls.get_mut(&handle)?.phase {
-                Phase::Established(established) => Some(established.dialog.next_sequence()),
-                _ => None,
-            },
+            Purpose::Bye(handle) | Purpose::Info(handle) | Purpose::Change(handle) => {
+                match &mut self.calls.get_mut(&handle)?.phase {
+                    Phase::Established(established) => Some(established.dialog.next_sequence()),
+                    _ => None,
+                }
+            }
             Purpose::ForkBye => Some(client.request.sequence + 1),
             Purpose::Cancel | Purpose::Probe => None,
         }
@@ -223,6 +227,7 @@ impl UserAgent {
             bye_sent: false,
             bye_reason: None,
             waiting: VecDeque::new(),
+            session: Session::new(true, response),
         };
         self.timers.stop(&Timer::NoAnswer(handle));
         self.timers.stop(&Timer::CancelGiveUp(handle));
@@ -241,10 +246,17 @@ impl UserAgent {
             sdp: answer.map(|sdp| String::from_utf8_lossy(&sdp).into_owned()),
             message: Box::new(response.clone()),
         });
+        self.session_timer_of_response(now, handle, response);
+        self.tell_direction(handle);
     }
 
     /// The ACK of a 2xx has no transaction: it has a branch of its own and goes along the dialog's route.
-    fn ack_of_success(&mut self, dialog: &Dialog, sequence: u32, credentials: &[HeaderField]) -> Result<Bytes> {
+    pub(super) fn ack_of_success(
+        &mut self,
+        dialog: &Dialog,
+        sequence: u32,
+        credentials: &[HeaderField],
+    ) -> Result<Bytes> {
         let target = dialog.request_target();
         let via = self.identity.via(&identity::branch(&mut *self.random.0));
         let request = Request {

@@ -24,6 +24,14 @@ pub(super) enum Timer {
     Resend(CallHandle),
     /// A request of this call is still waiting for a flow.
     FlowWait(CallHandle),
+    /// A change of this call is still not made.
+    Change(CallHandle),
+    /// A change of this call that was put off is to be tried again.
+    ChangeRetry(CallHandle),
+    /// The program has still not answered an offer in this call.
+    Asked(CallHandle),
+    /// This call's session is to be refreshed, or ends (RFC 4028).
+    Session(CallHandle),
     /// A call that is over is forgotten.
     Forget(CallHandle),
     /// The flow has still not opened.

@@ -255,6 +255,9 @@ fn an_unanswered_invite_ends_with_its_flow_and_a_confirmed_call_does_not() {
     lab.lose_flow();
     lab.seconds(2);
     assert!(!lab.has_ended() && lab.flow.is_some());
+    let refresh = lab.request(&Method::Invite);
+    lab.accept(&refresh, "bot");
+    lab.request(&Method::Ack);
     lab.command(Command::Hangup { call: CALL, reason: None });
     let bye = lab.request(&Method::Bye);
     lab.refuse(&bye, 200, &[]);

@@ -4,6 +4,7 @@ mod edge;
 mod flow;
 mod incoming;
 mod lab;
+mod modify;
 mod outgoing;
 mod pair;
 mod registration;
