@@ -218,6 +218,7 @@ impl Error {
                 CallRefusal::Overloaded => "call_overloaded",
                 CallRefusal::Forbidden => "call_forbidden",
                 CallRefusal::NotAcceptable => "call_not_acceptable",
+                CallRefusal::TransferNotSupported => "call_transfer_not_supported",
                 CallRefusal::Cancelled => "call_cancelled",
                 CallRefusal::Other => "call_refused",
             },
@@ -276,6 +277,7 @@ impl Error {
                 CallRefusal::NotFound
                 | CallRefusal::NoApplication
                 | CallRefusal::Forbidden
+                | CallRefusal::TransferNotSupported
                 | CallRefusal::NotAcceptable => true,
                 CallRefusal::Busy
                 | CallRefusal::Declined
@@ -464,6 +466,8 @@ pub enum CallRefusal {
     Forbidden,
     /// 488, 606, 415: the far end has no audio format in common with us.
     NotAcceptable,
+    /// 501 or 405 to a REFER: the far end does not transfer calls. jambonz does if the application has a `referHook`.
+    TransferNotSupported,
     /// 487: cancelled.
     Cancelled,
     /// Another status.
@@ -490,6 +494,9 @@ impl CallRefusal {
                 "this user may not make the call, or its name or password is wrong; check JAMBONZ_SIP_USERNAME, JAMBONZ_SIP_PASSWORD, and whether the user may call applications"
             }
             Self::NotAcceptable => "the far end has no audio format in common with us",
+            Self::TransferNotSupported => {
+                "the far end does not transfer calls; in jambonz the application needs a referHook"
+            }
             Self::Cancelled => "the call was cancelled",
             Self::Other => "the status is all that is known",
         }

@@ -46,6 +46,16 @@
 //! TLS, and builds for the browser; `mock` adds `mockall` mocks of the ports, `rsip` conversions to and from the crate
 //! of that name.
 //!
+//! # A call outlives its connection
+//!
+//! When the WebSocket is lost, a call that is up goes on: dialog and media stay, the connection is made anew
+//! ([`config::SipClientConfig::reconnect_backoff`]), the same contact is registered, and a re-INVITE or UPDATE shows the
+//! far end and the edge the new way. What a person asks for meanwhile waits ([`config::SipClientConfig::flow_wait`]). An
+//! INVITE without an answer is called off on the new connection and placed once more, with the first Call-ID in
+//! `In-Reply-To`. A flow token that an edge has put into its `Record-Route` cannot be repaired: such an edge has to find
+//! us by the `Contact` of the re-INVITE. When the machine's addresses change, or the media path fails, the media go over
+//! to a new peer connection in the same call.
+//!
 //! # Time, randomness and I/O
 //!
 //! Below the adapters nothing reads a clock, asks the system for random bytes or opens a socket: they come in as

@@ -228,6 +228,8 @@ impl Drop for Gateway {
 enum MediaReport {
     Answer(CallHandle, Result<(Arc<dyn MediaSession>, String)>),
     Notice(CallHandle, MediaNotice),
+    /// The answer to another offer in the call.
+    Reanswer(CallHandle, Result<String>),
 }
 
 struct VoicebotCall {
@@ -333,6 +335,7 @@ impl Edge {
             UaEvent::Binding { aor, contact: Some(_), expires } => self.tell(GatewayEvent::Registered { aor, expires }),
             UaEvent::Incoming { call, message, offer } => self.incoming(call, &message, offer),
             UaEvent::Confirmed { .. } => self.tell(GatewayEvent::Answered),
+            UaEvent::Reoffered { call, offer } => self.reoffered(call, offer),
             UaEvent::Info { content_type, body, .. } => {
                 if let Some(tone) = codex_core_sip::client::dtmf_of_info(&content_type, &body) {
                     self.tell(GatewayEvent::Dtmf(tone));
@@ -371,8 +374,29 @@ impl Edge {
         });
     }
 
+    /// The caller moves to other addresses, say.
+    fn reoffered(&mut self, call: CallHandle, offer: String) {
+        let session = self.calls.get(&call).and_then(|call| call.session.clone());
+        let reports = self.reports.clone();
+        tokio::spawn(async move {
+            let answer = match session {
+                Some(session) => session.accept_offer(&offer).await,
+                None => Err(Error::WrongState { operation: "answer", problem: "the call has no media" }),
+            };
+            // The flow may be gone.
+            let _gone = reports.send(MediaReport::Reanswer(call, answer)).await;
+        });
+    }
+
     fn report(&mut self, report: MediaReport) {
         match report {
+            MediaReport::Reanswer(call, answer) => {
+                let answer = answer.map_err(|error| {
+                    tracing::warn!(%error, "the voicebot cannot move");
+                    StatusCode::NOT_ACCEPTABLE_HERE
+                });
+                self.input(Input::Command(Command::AnswerOffer { call, answer }));
+            }
             MediaReport::Answer(call, Ok((session, sdp))) => match self.calls.get_mut(&call) {
                 Some(entry) => {
                     entry.session = Some(session);

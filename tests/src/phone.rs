@@ -37,6 +37,7 @@ pub struct PhoneBuilder {
     recorder: Recorder,
     tone_hz: f64,
     codecs: Vec<AudioCodec>,
+    all_addresses: bool,
     config: SipClientConfig,
 }
 
@@ -75,6 +76,13 @@ impl PhoneBuilder {
         self
     }
 
+    /// Media over whatever addresses the machine has beside 127.0.0.1, instead of that one.
+    #[must_use]
+    pub fn all_addresses(mut self) -> Self {
+        self.all_addresses = true;
+        self
+    }
+
     /// Changes whatever else can be set.
     #[must_use]
     pub fn configure(mut self, change: impl FnOnce(&mut SipClientConfig)) -> Self {
@@ -92,8 +100,9 @@ impl PhoneBuilder {
         let silence = Silences::default();
         let gaps = silence.clone();
         let tone_hz = self.tone_hz;
+        let addresses = (!self.all_addresses).then_some(Ipv4Addr::LOCALHOST.into());
         let engine = WebRtcEngine::builder()
-            .bind_addresses([Ipv4Addr::LOCALHOST.into()])
+            .bind_addresses(addresses)
             .codecs(self.codecs)
             .audio(move || {
                 let (meter, reading) = LevelMeter::new(HEARING_WINDOW_MS);
@@ -193,6 +202,7 @@ impl Phone {
             recorder: stage.recorder(),
             tone_hz: 1000.0,
             codecs: Vec::new(),
+            all_addresses: false,
             config,
         }
     }

@@ -46,7 +46,7 @@ async fn a_call_survives_the_death_of_the_edge() -> Result<(), Failure> {
             let mut phone = Phone::builder(stage, &edge).build()?;
             phone.call(STEP).await?;
             phone.hears(TONE_HZ, STEP).await?;
-            phone.longest_silence();
+            let _before = phone.longest_silence();
             edge.kill();
             phone.event("the loss of the edge", STEP, reconnecting).await?;
             // The audio goes past the edge.
@@ -72,7 +72,7 @@ async fn a_call_survives_a_cut_connection() -> Result<(), Failure> {
                 Phone::builder(stage, &edge).configure(|config| config.wss_server = line.ws_url()).build()?;
             phone.call(STEP).await?;
             phone.hears(TONE_HZ, STEP).await?;
-            phone.longest_silence();
+            let _before = phone.longest_silence();
             line.cut();
             phone.event("the loss of the connection", STEP, reconnecting).await?;
             phone.registration(RegistrationState::Registered, STEP).await?;
@@ -99,7 +99,7 @@ async fn a_call_survives_a_connection_that_goes_silent() -> Result<(), Failure> 
                 .build()?;
             phone.call(STEP).await?;
             phone.hears(TONE_HZ, STEP).await?;
-            phone.longest_silence();
+            let _before = phone.longest_silence();
             line.hold();
             // Within the interval and 10 s, and one second for a slow machine.
             phone.event("the loss of the connection", interval + Duration::from_secs(11), reconnecting).await?;

@@ -250,6 +250,18 @@ impl CodexSipClient {
         self.ask(ClientCommand::Unhold).await.map(drop)
     }
 
+    /// Sends the far end to somebody else (blind transfer, REFER with `Referred-By`). Returns when it is there; the call
+    /// then ends. `transfer` events tell how it gets on.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::WrongState`] outside of a connected call, [`Error::Configuration`] for a wrong target,
+    /// [`Error::CallRefused`] if the far end does not do it ([`crate::CallRefusal::TransferNotSupported`]: jambonz without
+    /// a `referHook`) or whom it calls does not answer, [`Error::FlowLost`] and [`Error::Timeout`] if that is not known.
+    pub async fn transfer(&self, target_uri: &str) -> Result<()> {
+        self.ask(ClientCommand::Transfer { target_uri: target_uri.to_owned() }).await.map(drop)
+    }
+
     /// Says that the machine's network is another one: the connection is made anew, and the media of a call move to the
     /// addresses that there are now. A path that fails by itself is noticed without this.
     ///

@@ -2,6 +2,7 @@
 
 mod hold;
 mod recovery;
+mod transfer;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -14,7 +15,7 @@ use crate::config::SipClientConfig;
 use crate::error::{Error, MediaFault, Result};
 use crate::event::{
     CallEvent, CallState, DtmfEvent, Event, HoldEvent, IceEvent, IceState, IncomingCallEvent, LanguageEvent, LogEvent,
-    LogLevel, MetricsEvent, ReconnectingEvent, RegistrationEvent, RegistrationState,
+    LogLevel, MetricsEvent, ReconnectingEvent, RegistrationEvent, RegistrationState, TransferEvent,
 };
 use crate::header_field::{HeaderField, HeaderName, HeaderValue};
 use crate::media::jitter_buffer;
@@ -83,6 +84,11 @@ pub enum ClientCommand {
     Hold,
     /// Take the call back.
     Unhold,
+    /// Send the far end to somebody else, by REFER. Answered when it is there; the call then ends.
+    Transfer {
+        /// To whom, a SIP URI with a user part.
+        target_uri: String,
+    },
     /// The machine's network is another one: the connection is made anew and ICE restarts.
     NetworkChanged,
     /// Ask whether the edge still answers. Answered with [`Reply::Alive`].
@@ -299,6 +305,8 @@ struct Call {
     media_due: Option<Time>,
     recovery: recovery::Recovery,
     hold: hold::Hold,
+    /// Who waits for the far end to be transferred.
+    transfer_waiting: Option<CommandId>,
     /// What the program asked for, to try once more if the flow is lost before the answer.
     start: StartCall,
     /// This call is the second try.
@@ -528,6 +536,7 @@ impl ClientSession {
             ClientCommand::SendDtmf(tone) => self.send_dtmf(id, tone),
             ClientCommand::Hold => self.set_hold(id, true),
             ClientCommand::Unhold => self.set_hold(id, false),
+            ClientCommand::Transfer { target_uri } => self.transfer(id, target_uri),
             ClientCommand::NetworkChanged => {
                 self.network_changed();
                 self.done(id, Ok(Reply::Done));
@@ -701,6 +710,7 @@ impl ClientSession {
             media_due: None,
             recovery: recovery::Recovery::default(),
             hold: hold::Hold::default(),
+            transfer_waiting: None,
             start,
             is_second_try: instead_of.is_some(),
             second_try_until: instead_of.map(|_| self.now + self.config.flow_wait),
@@ -869,6 +879,9 @@ impl ClientSession {
             self.done(id, Err(error));
         }
         let keys = std::mem::take(&mut self.dtmf_waiting);
+        if let Some(id) = call.transfer_waiting.take() {
+            self.done(id, Err(Error::WrongState { operation: "transfer", problem: "the call ended meanwhile" }));
+        }
         for id in std::mem::take(&mut call.hold.waiting) {
             self.done(id, Err(Error::WrongState { operation: "hold", problem: "the call ended meanwhile" }));
         }
@@ -1194,6 +1207,8 @@ impl ClientSession {
             UaEvent::Direction { call, direction, held, held_by_far_end } => {
                 self.direction_changed(call, direction, held, held_by_far_end);
             }
+            UaEvent::TransferProgress { call, status, phrase } => self.transfer_progress(call, status, phrase),
+            UaEvent::TransferResult { call, result } => self.transfer_answered(call, result),
             UaEvent::HoldResult { call, result } => self.hold_answered(call, &result),
             UaEvent::OfferAnswered { call, result } => self.offer_answered(call, result),
             UaEvent::Reoffered { call, offer } => self.reoffered(call, offer),
@@ -1337,6 +1352,7 @@ impl ClientSession {
             media_due: None,
             recovery: recovery::Recovery::default(),
             hold: hold::Hold::default(),
+            transfer_waiting: None,
             start: StartCall::default(),
             is_second_try: false,
             second_try_until: None,

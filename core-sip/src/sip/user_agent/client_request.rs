@@ -30,6 +30,10 @@ pub(super) enum Purpose {
     /// The BYE of a branch that answered too late.
     ForkBye,
     Info(CallHandle),
+    /// The acknowledgement of a reliable provisional response; the INVITE's own answer says how it goes on.
+    Prack(CallHandle),
+    /// It sends the far end to somebody else.
+    Refer(CallHandle),
     /// A re-INVITE or UPDATE.
     Change(CallHandle),
     /// It shows that the flow lives.
@@ -245,11 +249,12 @@ impl UserAgent {
             Purpose::Invite(call) => self.invite_refused(now, call, response),
             Purpose::Bye(call) => self.bye_answered(now, call),
             Purpose::Info(call) => self.info_answered(now, call, status, response),
+            Purpose::Refer(call) => self.refer_answered(now, call, status, response),
             Purpose::Change(call) if status.is_success() => {
                 self.change_accepted(now, call, &SentPart::of(key, client), response);
             }
             Purpose::Change(call) => self.change_refused(now, key, client, call, response),
-            Purpose::Cancel | Purpose::ForkBye | Purpose::Probe => {}
+            Purpose::Cancel | Purpose::Prack(_) | Purpose::ForkBye | Purpose::Probe => {}
         }
     }
 
@@ -328,8 +333,9 @@ impl UserAgent {
             Purpose::Invite(call) => self.invite_unanswered(now, call, after),
             Purpose::Bye(call) => self.bye_unanswered(now, call, after),
             Purpose::Info(call) => self.info_unanswered(call, after),
+            Purpose::Refer(call) => self.transfer_over(call, Err(Error::Timeout { operation: "REFER", after })),
             Purpose::Change(call) => self.change_unanswered(now, call, key, after),
-            Purpose::Cancel | Purpose::ForkBye | Purpose::Probe => {}
+            Purpose::Cancel | Purpose::Prack(_) | Purpose::ForkBye | Purpose::Probe => {}
         }
         if !matches!(purpose, Purpose::Register | Purpose::Probe) {
             self.suspect_flow(now);

@@ -310,8 +310,11 @@ impl UserAgent {
     /// Something came: the flow is alive, whatever it was.
     fn flow_lives(&mut self, now: Time) {
         let FlowState::Up(up) = &mut self.flow.state else { return };
-        if up.probe.take().is_none() {
-            return;
+        match up.probe.take() {
+            None => return,
+            // It answered the request and not the ping that went before it.
+            Some(Probe::Options) if up.crlf == CrlfAnswers::Unknown => up.crlf = CrlfAnswers::No,
+            Some(_) => {}
         }
         self.timers.stop(&Timer::Pong);
         self.report_checks(true);
@@ -330,8 +333,21 @@ impl UserAgent {
         if up.probe.is_some() {
             return;
         }
-        let probe = if up.crlf == CrlfAnswers::No { Probe::Options } else { Probe::Crlf };
-        self.probe(now, probe);
+        self.probe_as_it_answers(now);
+    }
+
+    /// Asks in the way that the far end is known to answer; in both ways at once if that is not known yet, so that one
+    /// deadline is enough to find a flow dead.
+    fn probe_as_it_answers(&mut self, now: Time) {
+        let FlowState::Up(up) = &self.flow.state else { return };
+        match up.crlf {
+            CrlfAnswers::Yes => self.probe(now, Probe::Crlf),
+            CrlfAnswers::No => self.probe(now, Probe::Options),
+            CrlfAnswers::Unknown => {
+                self.send(Bytes::from_static(PING));
+                self.probe(now, Probe::Options);
+            }
+        }
     }
 
     fn probe(&mut self, now: Time, probe: Probe) {
@@ -349,18 +365,10 @@ impl UserAgent {
 
     pub(super) fn probe_unanswered(&mut self, now: Time) {
         let FlowState::Up(up) = &mut self.flow.state else { return };
-        match (up.probe, up.crlf) {
-            (None, _) => {}
-            (Some(Probe::Crlf), CrlfAnswers::Unknown) => {
-                // It has never answered one on this flow: perhaps it never does. A request must be answered.
-                up.crlf = CrlfAnswers::No;
-                self.probe(now, Probe::Options);
-            }
-            (Some(_), _) => {
-                let after = self.config.keep_alive_deadline;
-                self.log(LogLevel::Warn, format!("no answer to a keep-alive within {} s", after.as_secs()));
-                self.kill_flow(now, &Error::Timeout { operation: "keep-alive", after });
-            }
+        if up.probe.is_some() {
+            let after = self.config.keep_alive_deadline;
+            self.log(LogLevel::Warn, format!("no answer to a keep-alive within {} s", after.as_secs()));
+            self.kill_flow(now, &Error::Timeout { operation: "keep-alive", after });
         }
     }
 
@@ -369,19 +377,10 @@ impl UserAgent {
             self.emit(UaEvent::FlowChecked { id, alive: false });
             return;
         };
-        let (probing, crlf) = (up.probe.is_some(), up.crlf);
+        let probing = up.probe.is_some();
         self.flow.checks.push(id);
-        if probing {
-            return;
-        }
-        match crlf {
-            CrlfAnswers::Yes => self.probe(now, Probe::Crlf),
-            CrlfAnswers::No => self.probe(now, Probe::Options),
-            CrlfAnswers::Unknown => {
-                // Somebody waits: both at once, so that one deadline is enough.
-                self.send(Bytes::from_static(PING));
-                self.probe(now, Probe::Options);
-            }
+        if !probing {
+            self.probe_as_it_answers(now);
         }
     }
 
@@ -399,17 +398,8 @@ impl UserAgent {
             return;
         }
         up.probe = None;
-        let crlf = up.crlf;
         self.timers.stop(&Timer::KeepAlive);
-        match crlf {
-            CrlfAnswers::Yes => self.probe(now, Probe::Crlf),
-            CrlfAnswers::No => self.probe(now, Probe::Options),
-            CrlfAnswers::Unknown => {
-                // As when somebody waits: one deadline is enough.
-                self.send(Bytes::from_static(PING));
-                self.probe(now, Probe::Options);
-            }
-        }
+        self.probe_as_it_answers(now);
     }
 
     /// The machine's addresses are others: what went over the old ones is dead, whether or not anybody notices.

@@ -194,6 +194,7 @@ impl UserAgent {
             }
             self.send_bye(now, handle);
             self.refresh_route(now, handle);
+            self.send_refer(now, handle);
         }
     }
 
@@ -246,6 +247,7 @@ impl UserAgent {
                 } else if established.closing.is_some() {
                     self.send_bye(now, handle);
                 } else {
+                    self.transfer_lost_flow(handle);
                     self.change_lost_flow(now, handle);
                 }
             }
@@ -262,7 +264,8 @@ impl UserAgent {
             Phase::Established(established) => established.waiting.len(),
             _ => 0,
         };
-        self.forget_change(handle);
+        self.forget_change(now, handle);
+        self.transfer_ends_with_call(handle, outcome.by);
         self.fail_waiting_change(handle, &Error::WrongState { operation: "change the call", problem: "it has ended" });
         let Some(call) = self.calls.get_mut(&handle) else { return };
         call.phase = Phase::Over;
@@ -291,11 +294,13 @@ impl UserAgent {
             Timer::NoAnswer(handle),
             Timer::CancelGiveUp(handle),
             Timer::Ring(handle),
+            Timer::Provisional(handle),
             Timer::Resend(handle),
             Timer::FlowWait(handle),
             Timer::Change(handle),
             Timer::ChangeRetry(handle),
             Timer::Asked(handle),
+            Timer::Transfer(handle),
             Timer::Session(handle),
             Timer::Forget(handle),
         ] {
@@ -348,7 +353,9 @@ impl UserAgent {
     /// A request with a To tag, other than ACK and CANCEL.
     pub(super) fn in_dialog_request(&mut self, now: Time, method: &Method, request: &Message) {
         let Some(handle) = self.dialog_of(request) else {
-            self.respond(request, StatusCode::CALL_DOES_NOT_EXIST, Vec::new());
+            if !self.early_request(method, request) {
+                self.respond(request, StatusCode::CALL_DOES_NOT_EXIST, Vec::new());
+            }
             return;
         };
         let number = request.cseq().map_or(0, |cseq| cseq.number);
@@ -364,6 +371,8 @@ impl UserAgent {
             (_, Method::Info) => self.info_received(handle, request),
             (_, Method::Invite) => self.reinvited(now, handle, request),
             (_, Method::Update) => self.updated(now, handle, request),
+            (_, Method::Notify) => self.notified(now, handle, request),
+            (_, Method::Prack) => self.acknowledged_provisional(handle, request),
             (_, Method::Options) => self.answer_options(request),
             _ => self.method_not_allowed(request),
         }
@@ -390,7 +399,7 @@ impl UserAgent {
         self.finish(now, handle, outcome);
     }
 
-    fn info_received(&mut self, handle: CallHandle, request: &Message) {
+    pub(super) fn info_received(&mut self, handle: CallHandle, request: &Message) {
         let Some(kind) = request.content_type().map(|kind| format!("{}/{}", kind.kind(), kind.subtype())) else {
             // An INFO without a body says nothing (RFC 2976); it is how some peers see whether a call is still there.
             self.respond(request, StatusCode::OK, Vec::new());

@@ -14,6 +14,7 @@ use crate::time::Time;
 
 use super::call::{Call, Established, Outcome, Phase, Ringing, Unacknowledged};
 use super::client_request::sdp_of;
+use super::early::Reliable;
 use super::identity::{self, ALLOW, SUPPORTED};
 use super::modify::Session;
 use super::reason;
@@ -56,7 +57,8 @@ impl UserAgent {
         self.respond_in(now, key, StatusCode::TRYING, None, Vec::new(), None);
         let offer = sdp_of(request);
         let text = offer.as_ref().map(|sdp| String::from_utf8_lossy(sdp).into_owned());
-        let ringing = Ringing { key: Arc::clone(key), dialog, offer };
+        let must_be_reliable = request.has_token(Name::Require, "100rel");
+        let ringing = Ringing { key: Arc::clone(key), dialog, offer, must_be_reliable, rseq: 0, reliable: None };
         self.calls.insert(call, Call { phase: Phase::Ringing(ringing), invite: None });
         let asked = request.header(Name::Expires).and_then(|value| value.trim().parse::<u32>().ok());
         let patience = asked.map_or(self.config.ring_timeout, |seconds| {
@@ -86,9 +88,22 @@ impl UserAgent {
         let contact = self.identity.contact();
         let Some(ringing) = self.ringing(handle, "ring") else { return };
         let key = Arc::clone(&ringing.key);
+        if ringing.reliable.is_some() {
+            // The next one has to wait for the PRACK of this one (RFC 3262 §3), and would say the same.
+            return;
+        }
         let mut fields = vec![field("Contact", &contact), field("Allow", ALLOW)];
         fields.extend_from_slice(headers);
-        self.respond_in(now, &key, StatusCode::RINGING, None, fields, None);
+        let rseq = ringing.must_be_reliable.then_some(ringing.rseq + 1);
+        fields.extend(rseq.into_iter().flat_map(Self::reliable_fields));
+        let sent = self.respond_in(now, &key, StatusCode::RINGING, None, fields, None);
+        let timers = self.config.timers;
+        if let (Some(rseq), Some(response), Some(ringing)) = (rseq, sent, self.ringing(handle, "ring")) {
+            let interval = timers.t1.max(SHORTEST_RESEND);
+            ringing.rseq = rseq;
+            ringing.reliable = Some(Reliable { rseq, response, interval, give_up: now + timers.transaction_timeout() });
+            self.timers.set(Timer::Provisional(handle), now + interval);
+        }
     }
 
     pub(super) fn answer(&mut self, now: Time, handle: CallHandle, sdp: String, headers: &[HeaderField]) {
@@ -115,6 +130,7 @@ impl UserAgent {
             return;
         };
         self.timers.stop(&Timer::Ring(handle));
+        self.timers.stop(&Timer::Provisional(handle));
         let interval = timers.t1.max(SHORTEST_RESEND);
         let unacknowledged =
             Unacknowledged { response, sequence, initial: true, interval, give_up: now + timers.transaction_timeout() };
@@ -129,6 +145,7 @@ impl UserAgent {
                 bye_reason: None,
                 waiting: VecDeque::new(),
                 session: Session::new(false, &request),
+                transfer: None,
             }));
         }
         self.run_session_timer(now, handle, timer);

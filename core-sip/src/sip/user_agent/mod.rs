@@ -31,6 +31,7 @@ mod call;
 mod client_request;
 mod config;
 mod digests;
+mod early;
 mod flow;
 mod identity;
 mod in_dialog;
@@ -48,6 +49,7 @@ mod session_timer;
 #[cfg(test)]
 mod tests;
 mod timers;
+mod transfer;
 
 pub use config::{Backoff, CredentialLookup, ServerSettings, UserAgentConfig, UserAgentLimits, WebSocketScheme};
 
@@ -219,6 +221,14 @@ pub enum Command {
         /// The SDP answer, or a status from 400 on to refuse it with.
         answer: core::result::Result<String, StatusCode>,
     },
+    /// Send the far end to somebody else (blind transfer, REFER). [`UaEvent::TransferProgress`] tells how it gets on,
+    /// [`UaEvent::TransferResult`] the outcome; when it has succeeded the call is ended.
+    Transfer {
+        /// Which.
+        call: CallHandle,
+        /// To whom, a URI.
+        target: String,
+    },
     /// The process was asleep: see at once whether the flow still lives. The user agent notices by itself when a timer
     /// is handled 5 s late.
     Woke,
@@ -375,6 +385,23 @@ pub enum UaEvent {
     },
     /// The outcome of [`Command::Info`].
     InfoResult {
+        /// In which call.
+        call: CallHandle,
+        /// What came of it.
+        result: Result<()>,
+    },
+    /// How a transfer gets on at the far end: what the one that it calls answers.
+    TransferProgress {
+        /// In which call.
+        call: CallHandle,
+        /// The SIP status.
+        status: u16,
+        /// Its phrase.
+        phrase: String,
+    },
+    /// The outcome of [`Command::Transfer`]. A far end without the means gives
+    /// [`crate::CallRefusal::TransferNotSupported`].
+    TransferResult {
         /// In which call.
         call: CallHandle,
         /// What came of it.
@@ -570,6 +597,7 @@ impl UserAgent {
             Command::Hold { call, held } => self.hold(now, call, held),
             Command::Offer { call, sdp } => self.offer(now, call, sdp),
             Command::AnswerOffer { call, answer } => self.answer_offer(now, call, answer),
+            Command::Transfer { call, target } => self.transfer(now, call, target),
             Command::Woke => self.woke(now),
             Command::NetworkChanged => self.network_changed(now),
             Command::CheckFlow { id } => self.check_flow(now, id),
@@ -584,11 +612,13 @@ impl UserAgent {
             Timer::NoAnswer(call) => self.no_answer(now, call),
             Timer::CancelGiveUp(call) => self.cancel_unanswered(now, call),
             Timer::Ring(call) => self.ringing_too_long(now, call),
+            Timer::Provisional(call) => self.resend_provisional(now, call),
             Timer::Resend(call) => self.resend_success(now, call),
             Timer::FlowWait(call) => self.flow_waited_for(now, call),
             Timer::Change(call) => self.change_due(now, call),
             Timer::ChangeRetry(call) => self.try_change(now, call),
             Timer::Asked(call) => self.answer_offer(now, call, Err(StatusCode::NOT_ACCEPTABLE_HERE)),
+            Timer::Transfer(call) => self.transfer_due(call),
             Timer::Session(call) => self.session_timer_due(now, call),
             Timer::Forget(call) => self.forget_call(call),
             Timer::FlowOpen => self.flow_not_opened(now),

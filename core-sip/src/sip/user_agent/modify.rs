@@ -443,8 +443,14 @@ impl UserAgent {
         }
     }
 
-    /// The call is over, whatever comes to a change that is out.
-    pub(super) fn forget_change(&mut self, handle: CallHandle) {
+    /// The call is over, whatever comes to a change that is out; one that the far end has asked for is over with it (RFC
+    /// 3261 §15.1.2).
+    pub(super) fn forget_change(&mut self, now: Time, handle: CallHandle) {
+        if let Some(Asked { request: AskedBy::Invite(key), .. }) =
+            self.established(handle).and_then(|established| established.session.asked.take())
+        {
+            self.respond_in(now, &key, StatusCode::REQUEST_TERMINATED, None, Vec::new(), None);
+        }
         if let Some(out) = self.established(handle).and_then(|established| established.session.under_way.take()) {
             self.remove_client(&out.key);
         }
@@ -544,6 +550,11 @@ impl UserAgent {
         if !self.may_be_changed(handle, request, offer.is_some()) || self.interval_is_too_small(request) {
             return;
         }
+        if let Some(Phase::Ringing(ringing)) = self.calls.get_mut(&handle).map(|call| &mut call.phase) {
+            ringing.dialog.refresh_target(request);
+            self.accept_update(now, handle, request, None);
+            return;
+        }
         let Some(established) = self.established(handle) else { return };
         established.dialog.refresh_target(request);
         let Some(offer) = offer else {
@@ -561,6 +572,8 @@ impl UserAgent {
         let delay = self.random.0.below(11);
         let invite = request.method() == Some(&Method::Invite);
         let status = match self.established(handle) {
+            // An UPDATE before our answer that offers nothing only shows where the far end is.
+            None if !invite && !has_offer => return true,
             // The first INVITE has no final answer yet, or its 2xx no ACK (RFC 3261 §14.2, RFC 3311 §5.2).
             None => StatusCode::SERVER_INTERNAL_ERROR,
             Some(established) if established.closing.is_some() => StatusCode::CALL_DOES_NOT_EXIST,

@@ -119,7 +119,8 @@ impl UserAgent {
             Ok(key) => {
                 if let Some(call) = self.calls.get_mut(&handle) {
                     let offer = offer.unwrap_or_default();
-                    call.phase = Phase::Inviting(Inviting { offer, provisional: false, cancel: None });
+                    call.phase =
+                        Phase::Inviting(Inviting { offer, provisional: false, cancel: None, early: Vec::new() });
                     call.invite = Some(SentInvite { key, from, local_tag, sequence, acks: Vec::new() });
                 }
             }
@@ -135,6 +136,7 @@ impl UserAgent {
             }
             if let Phase::Inviting(inviting) = &mut call.phase {
                 inviting.provisional = false;
+                inviting.early.clear();
             }
         }
     }
@@ -150,12 +152,13 @@ impl UserAgent {
                 Phase::Inviting(Inviting { cancel: None, .. }) => Some(client.request.sequence + 1),
                 _ => None,
             },
-            Purpose::Bye(handle) | Purpose::Info(handle) | Purpose::Change(handle) => {
+            Purpose::Bye(handle) | Purpose::Info(handle) | Purpose::Refer(handle) | Purpose::Change(handle) => {
                 match &mut self.calls.get_mut(&handle)?.phase {
                     Phase::Established(established) => Some(established.dialog.next_sequence()),
                     _ => None,
                 }
             }
+            Purpose::Prack(handle) => self.sequence_of_prack(handle, client),
             Purpose::ForkBye => Some(client.request.sequence + 1),
             Purpose::Cancel | Purpose::Probe => None,
         }
@@ -164,9 +167,11 @@ impl UserAgent {
     pub(super) fn invite_provisional(&mut self, now: Time, handle: CallHandle, status: StatusCode, response: &Message) {
         let Some(Phase::Inviting(inviting)) = self.calls.get_mut(&handle).map(|call| &mut call.phase) else { return };
         inviting.provisional = true;
-        if inviting.cancel.is_some() {
+        let cancelled = inviting.cancel.is_some();
+        let counts = status == StatusCode::TRYING || self.note_early(now, handle, response);
+        if cancelled {
             self.cancel_if_possible(now, handle);
-        } else if status != StatusCode::TRYING {
+        } else if status != StatusCode::TRYING && counts {
             let sdp = sdp_of(response).map(|sdp| String::from_utf8_lossy(&sdp).into_owned());
             let remote_tag = response.to().ok().and_then(|to| to.tag().map(str::to_owned)).unwrap_or_default();
             self.emit(UaEvent::Provisional { call: handle, status, remote_tag, sdp });
@@ -188,7 +193,7 @@ impl UserAgent {
             return;
         }
         let sequence = invite.sequence;
-        let dialog = match Dialog::from_response(&invite.from, &invite.local_tag, sequence, response) {
+        let mut dialog = match Dialog::from_response(&invite.from, &invite.local_tag, sequence, response) {
             Ok(dialog) => dialog,
             Err(error) => {
                 if matches!(call.phase, Phase::Inviting(_)) {
@@ -198,6 +203,13 @@ impl UserAgent {
                 return;
             }
         };
+        let mut early_sdp = None;
+        if let Phase::Inviting(inviting) = &mut call.phase
+            && let Some(early) = inviting.early.iter_mut().find(|early| early.dialog.id().remote_tag == remote_tag)
+        {
+            dialog.continue_sequences(&early.dialog);
+            early_sdp = early.sdp.take();
+        }
         let ack = match self.ack_of_success(&dialog, sequence, &sent.credentials) {
             Ok(ack) => ack,
             Err(error) => {
@@ -221,13 +233,14 @@ impl UserAgent {
         let mut established = Established {
             dialog,
             local_sdp: inviting.offer,
-            remote_sdp: answer.clone(),
+            remote_sdp: answer.clone().or(early_sdp),
             unacknowledged: None,
             closing: None,
             bye_sent: false,
             bye_reason: None,
             waiting: VecDeque::new(),
             session: Session::new(true, response),
+            transfer: None,
         };
         self.timers.stop(&Timer::NoAnswer(handle));
         self.timers.stop(&Timer::CancelGiveUp(handle));

@@ -22,7 +22,7 @@ use super::timers::Timer;
 use super::{CallHandle, EndedBy, UaEvent, UserAgent};
 
 /// Extensions that a request may require (RFC 3261 §8.2.2.3).
-const MAY_BE_REQUIRED: [&str; 3] = ["outbound", "path", "timer"];
+const MAY_BE_REQUIRED: [&str; 4] = ["outbound", "path", "100rel", "timer"];
 
 /// When to come back to one who has no room for a request, in seconds.
 const RETRY_WHEN_FULL_SECONDS: u64 = 5;
@@ -77,8 +77,16 @@ impl UserAgent {
             }
             return;
         }
-        let known = matches!(method, Method::Invite | Method::Bye | Method::Info | Method::Update | Method::Options)
-            || (*method == Method::Register && self.edge.is_some());
+        let known = matches!(
+            method,
+            Method::Invite
+                | Method::Bye
+                | Method::Info
+                | Method::Prack
+                | Method::Update
+                | Method::Notify
+                | Method::Options
+        ) || (*method == Method::Register && self.edge.is_some());
         if !known {
             self.method_not_allowed(request);
             return;
@@ -125,7 +133,7 @@ impl UserAgent {
             Method::Invite => self.invited(now, &key, request),
             Method::Register => self.registration_asked(now, request),
             Method::Options => self.answer_options(request),
-            // BYE, INFO and UPDATE belong to a call.
+            // BYE, INFO, PRACK, UPDATE and NOTIFY belong to a call.
             _ => self.respond(request, StatusCode::CALL_DOES_NOT_EXIST, Vec::new()),
         }
     }

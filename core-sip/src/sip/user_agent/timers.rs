@@ -20,6 +20,8 @@ pub(super) enum Timer {
     CancelGiveUp(CallHandle),
     /// An incoming call is still not answered.
     Ring(CallHandle),
+    /// A reliable provisional response is still not acknowledged.
+    Provisional(CallHandle),
     /// A 2xx is still not acknowledged.
     Resend(CallHandle),
     /// A request of this call is still waiting for a flow.
@@ -30,6 +32,8 @@ pub(super) enum Timer {
     ChangeRetry(CallHandle),
     /// The program has still not answered an offer in this call.
     Asked(CallHandle),
+    /// A transfer of this call is still not done.
+    Transfer(CallHandle),
     /// This call's session is to be refreshed, or ends (RFC 4028).
     Session(CallHandle),
     /// A call that is over is forgotten.

@@ -172,7 +172,7 @@ fn a_server_that_answers_no_crlf_is_probed_by_options() {
     let mut settings = config();
     settings.keep_alive_interval = Some(Duration::from_secs(30));
     let mut lab = Lab::connected(settings);
-    lab.seconds(40);
+    lab.seconds(30);
     assert_eq!(lab.pings, 1);
     let options = lab.request(&Method::Options);
     lab.refuse(&options, 404, &[]);

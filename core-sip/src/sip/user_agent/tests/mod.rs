@@ -1,5 +1,6 @@
 //! Behaviour on a virtual clock.
 
+mod early;
 mod edge;
 mod flow;
 mod incoming;
@@ -9,3 +10,5 @@ mod outgoing;
 mod pair;
 mod registration;
 mod robustness;
+mod transfer;
+mod walk;

@@ -274,6 +274,8 @@ fn a_cancel_that_is_never_answered_is_given_up_and_a_late_answer_still_ended() {
     lab.wait(Duration::from_millis(200));
     assert!(matches!(lab.ended(CALL).error, Some(Error::Timeout { operation: "CANCEL", .. })));
 
+    // Something is wrong with the edge, or with the way to it.
+    lab.request(&Method::Options);
     lab.seconds(5);
     lab.accept(&invite, "bot");
     lab.request(&Method::Ack);
