@@ -7,6 +7,7 @@
 //! - [`phone`]: our client as scenarios use it, with everything it told and heard,
 //! - [`audio`], [`rtp_recording`]: tones made and measured in WAV files, and made as RTP for SIPp to play,
 //! - [`jambonz`]: a stand-in for jambonz' REST API that answers with recorded bytes,
+//! - [`web_site`]: a web server for pages under test,
 //! - [`gateway`]: a SIP edge over WebSocket and a WebRTC voicebot, built from the server side of `codex-core-sip`.
 //!
 //! Tests that need the peers are behind the feature `peers`. They use fixed ports on 127.0.0.1 ([`peers::ports`]), so
@@ -23,6 +24,7 @@ pub mod rtp_recording;
 pub mod scenario;
 pub mod sip_trace;
 pub mod sipp_log;
+pub mod web_site;
 
 /// The example of the README runs.
 #[cfg(doctest)]

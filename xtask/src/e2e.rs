@@ -11,6 +11,7 @@ use crate::limits;
 use crate::process;
 use crate::report::{Outcome, duration, say};
 use crate::soak::count_listed;
+use crate::web;
 use crate::workspace::{NEXTEST_NO_TESTS, Runner, Workspace};
 
 /// Tells a scenario to keep its logs, captures and recordings, and to say where.
@@ -42,6 +43,15 @@ pub(crate) fn run(workspace: &Workspace, options: &E2eOptions) -> Outcome {
     if options.list {
         return list(workspace, groups, &options.only);
     }
+    // Pages under test load the package as it is shipped.
+    if wants_package(&options.only)
+        && let Err(problem) = web::build(workspace)
+    {
+        if !options.allow_missing {
+            return Outcome::Failed(format!("the npm package: {problem}"));
+        }
+        say(&format!("the npm package was not built, scenarios in a browser will fail: {problem}"));
+    }
     let isolation = Isolation::make();
     let notes = workspace.target_folder().join(format!("e2e-notes-{}", std::process::id()));
     let run_start = Instant::now();
@@ -62,6 +72,11 @@ pub(crate) fn run(workspace: &Workspace, options: &E2eOptions) -> Outcome {
         None => Outcome::Passed(times),
         Some(problem) => Outcome::Failed(format!("{problem}; {times}")),
     }
+}
+
+/// Whether scenarios in a browser may be among those that were asked for; their groups' names begin with it.
+fn wants_package(only: &[String]) -> bool {
+    only.is_empty() || only.iter().any(|name| name.contains("browser") || name.contains("page"))
 }
 
 fn run_nextest(

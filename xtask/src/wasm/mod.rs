@@ -5,8 +5,8 @@
 //! module      what the bytes of the module are spent on
 //! ```
 
-mod module;
-mod toolchain;
+pub(crate) mod module;
+pub(crate) mod toolchain;
 
 use std::fmt::Write as _;
 use std::fs;
@@ -68,7 +68,7 @@ fn check(workspace: &Workspace, options: &WasmOptions) -> Result<String, String>
 }
 
 /// The size after `gzip -9`.
-fn gzipped(file: &Path) -> Option<usize> {
+pub(crate) fn gzipped(file: &Path) -> Option<usize> {
     if !process::succeeds(Command::new("gzip").args(["-9", "--keep", "--force"]).arg(file)) {
         return None;
     }
@@ -78,7 +78,7 @@ fn gzipped(file: &Path) -> Option<usize> {
 }
 
 /// What takes the space, uncompressed.
-fn table(parts: &[Part]) -> String {
+pub(crate) fn table(parts: &[Part]) -> String {
     let total: usize = parts.iter().map(|part| part.bytes).sum();
     let (large, small): (Vec<&Part>, Vec<&Part>) = parts.iter().partition(|part| part.bytes * LEAST_SHARE >= total);
     let width = large.iter().map(|part| part.name.len()).max().unwrap_or(0).max("the rest".len());
@@ -100,7 +100,7 @@ fn table(parts: &[Part]) -> String {
 }
 
 /// Thousands of bytes with one digit after the point.
-fn kilobytes(bytes: usize) -> String {
+pub(crate) fn kilobytes(bytes: usize) -> String {
     let tenths = (bytes + 50) / 100;
     format!("{}.{}", tenths / 10, tenths % 10)
 }
