@@ -148,10 +148,10 @@ impl SipClientConfig {
             problems.push(problem("registerExpires", Some(&value), "it is shorter than 10 s", "600 s"));
         }
         if self.keep_alive_interval.is_some_and(|interval| interval < Duration::from_secs(1)) {
-            let value = format!("{:?}", self.keep_alive_interval);
+            let value = self.keep_alive_interval.map(|interval| format!("{} ms", interval.as_millis()));
             problems.push(problem(
                 "keepAliveInterval",
-                Some(&value),
+                value.as_deref(),
                 "it is shorter than 1,000 ms",
                 "30000, or 0 for off",
             ));

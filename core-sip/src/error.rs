@@ -156,7 +156,7 @@ pub enum Error {
         problem: String,
     },
     /// Nothing came back in time.
-    #[error("{operation} got no answer within {} s", .after.as_secs_f32())]
+    #[error("{operation} got no answer within {} s", Seconds(*.after))]
     Timeout {
         /// What was waited for, such as `REGISTER`.
         operation: &'static str,
@@ -334,6 +334,20 @@ fn display_problems(problems: &[ConfigurationProblem]) -> String {
 
 fn chosen_instead(chosen: Option<&str>) -> String {
     chosen.map_or_else(|| "did not choose".to_owned(), |chosen| format!("chose {} instead of", Foreign(chosen)))
+}
+
+/// Seconds, with as many decimals as there are milliseconds. Without the floating-point numbers, whose formatting would be
+/// the only one in the browser's module.
+struct Seconds(Duration);
+
+impl fmt::Display for Seconds {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0.as_secs())?;
+        match self.0.subsec_millis() {
+            0 => Ok(()),
+            ms => f.write_str(format!(".{ms:03}").trim_end_matches('0')),
+        }
+    }
 }
 
 /// Text from the far end, in one line and short, whatever it holds.

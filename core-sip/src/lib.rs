@@ -71,6 +71,7 @@ pub mod event;
 pub mod header_field;
 pub mod media;
 pub mod metadata;
+mod ordered;
 pub mod random;
 pub mod sip;
 pub mod time;

@@ -3,9 +3,9 @@
 use core::fmt;
 use core::str::FromStr;
 use std::borrow::Cow;
-use std::collections::BTreeMap;
 
 use crate::error::ParseError;
+use crate::ordered::OrderedMap;
 use crate::sip::header::{class, class_end, host_at, parse_ipv6, parse_port};
 
 /// A URI. `Display` writes it as it was read.
@@ -234,8 +234,8 @@ impl<'a> UriRef<'a> {
             && theirs.keys().all(|name| ours.contains_key(name) || !decides(name))
     }
 
-    fn comparable_params(self) -> BTreeMap<String, Option<String>> {
-        let mut params = BTreeMap::new();
+    fn comparable_params(self) -> OrderedMap<String, Option<String>> {
+        let mut params = OrderedMap::new();
         for (name, value) in self.params() {
             let name = normalized(name).to_ascii_lowercase();
             let mut value = value.map(|v| normalized(v).to_ascii_lowercase());
@@ -247,7 +247,9 @@ impl<'a> UriRef<'a> {
             {
                 number.retain(|c| !matches!(c, '-' | '.' | '(' | ')'));
             }
-            params.entry(name).or_insert(value);
+            if !params.contains_key(&name) {
+                params.insert(name, value);
+            }
         }
         params
     }

@@ -1,4 +1,4 @@
-//! Writes JSON arrays: what crosses to JavaScript.
+//! Writes JSON: what crosses to JavaScript.
 
 /// A text that grows, value by value.
 #[derive(Debug, Default)]
@@ -17,10 +17,42 @@ impl Json {
         self.text.push(']');
     }
 
+    /// Begins an object.
+    pub(crate) fn open_object(&mut self) {
+        self.raw("{");
+    }
+
+    /// A member's name; its value follows.
+    pub(crate) fn key(&mut self, name: &str) {
+        self.text(name);
+        self.text.push(':');
+    }
+
+    /// Ends it.
+    pub(crate) fn close_object(&mut self) {
+        self.text.push('}');
+    }
+
     /// A text.
     pub(crate) fn text(&mut self, text: &str) {
-        // A text cannot fail to be written.
-        self.raw(&serde_json::to_string(text).unwrap_or_default());
+        self.separate();
+        self.text.push('"');
+        for character in text.chars() {
+            match character {
+                '"' | '\\' => {
+                    self.text.push('\\');
+                    self.text.push(character);
+                }
+                '\0'..='\u{1f}' => {
+                    self.text.push_str("\\u00");
+                    for digit in [character as u32 / 16, character as u32 % 16] {
+                        self.text.extend(char::from_digit(digit, 16));
+                    }
+                }
+                _ => self.text.push(character),
+            }
+        }
+        self.text.push('"');
     }
 
     /// A number.
@@ -40,10 +72,14 @@ impl Json {
 
     /// A value that is JSON already.
     pub(crate) fn raw(&mut self, json: &str) {
-        if !self.text.is_empty() && !self.text.ends_with('[') {
+        self.separate();
+        self.text.push_str(json);
+    }
+
+    fn separate(&mut self) {
+        if !matches!(self.text.as_bytes().last(), None | Some(b'[' | b'{' | b':')) {
             self.text.push(',');
         }
-        self.text.push_str(json);
     }
 
     /// What was written.
@@ -70,6 +106,6 @@ mod tests {
         json.flag(true);
         json.raw("{}");
         json.close();
-        assert_eq!(json.into_text(), r#"[null,["a\"[\r\n\u0001я",7],[],true,{}]"#);
+        assert_eq!(json.into_text(), r#"[null,["a\"[\u000d\u000a\u0001я",7],[],true,{}]"#);
     }
 }

@@ -11,6 +11,7 @@
 //!                         └──────┘◄──inputs──           └► timers
 //! ```
 
+mod event;
 mod json;
 mod settings;
 
@@ -35,6 +36,10 @@ use wasm_bindgen::prelude::wasm_bindgen;
 
 use json::Json;
 pub use settings::Settings;
+
+#[cfg(target_arch = "wasm32")]
+#[global_allocator]
+static ALLOCATOR: rlsf::SmallGlobalTlsf = rlsf::SmallGlobalTlsf::new();
 
 #[wasm_bindgen]
 extern "C" {
@@ -344,7 +349,7 @@ fn write(json: &mut Json, output: ClientOutput) {
         ClientOutput::Event(event) => {
             json.open();
             json.text("event");
-            json.raw(&serde_json::to_string(&event).unwrap_or_default());
+            event::write(json, &event);
             let error = match &event {
                 Event::Registration(event) => event.error.as_ref(),
                 Event::Call(event) => event.error.as_ref(),

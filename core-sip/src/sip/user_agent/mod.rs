@@ -48,7 +48,7 @@ mod timers;
 
 pub use config::{Backoff, CredentialLookup, ServerSettings, UserAgentConfig, UserAgentLimits, WebSocketScheme};
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -57,6 +57,7 @@ use bytes::Bytes;
 use crate::error::{Error, Result};
 use crate::event::{LogLevel, RegistrationState};
 use crate::header_field::{HeaderField, HeaderValue};
+use crate::ordered::OrderedMap;
 use crate::random::Random;
 use crate::sip::message::{Message, StatusCode};
 use crate::sip::registrar::Binding;
@@ -380,9 +381,9 @@ pub struct UserAgent {
     register: Register,
     edge: Option<Edge>,
     digests: Digests,
-    clients: BTreeMap<Arc<str>, Client>,
-    servers: BTreeMap<Arc<str>, Server>,
-    calls: BTreeMap<CallHandle, Call>,
+    clients: OrderedMap<Arc<str>, Client>,
+    servers: OrderedMap<Arc<str>, Server>,
+    calls: OrderedMap<CallHandle, Call>,
     next_incoming: u64,
     destroyed: bool,
 }
@@ -411,9 +412,9 @@ impl UserAgent {
             outputs: VecDeque::new(),
             timers: Timers::default(),
             flow: Flow::default(),
-            clients: BTreeMap::new(),
-            servers: BTreeMap::new(),
-            calls: BTreeMap::new(),
+            clients: OrderedMap::new(),
+            servers: OrderedMap::new(),
+            calls: OrderedMap::new(),
             next_incoming: CallHandle::FIRST_INCOMING,
             destroyed: false,
         }
