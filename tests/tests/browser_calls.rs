@@ -3,7 +3,9 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use codex_e2e::peers::{APPLICATION, Chromium, Kamailio, PASSWORD, Page, REALM, Rtpengine, Sipp, VoicebotScript};
+use codex_e2e::peers::{
+    APPLICATION, Baresip, CallerScript, Chromium, Kamailio, PASSWORD, Page, REALM, Rtpengine, Sipp, VoicebotScript,
+};
 use codex_e2e::scenario::{Failure, Fallible, Scenario};
 use codex_e2e::sipp_log::LoggedMessage;
 use codex_e2e::web_site::WebSite;
@@ -117,6 +119,185 @@ async fn the_older_guide_s_example_calls_from_a_page() -> Result<(), Failure> {
             }
             assert_eq!(page.evaluate("unhandled").await?, json!([]));
             assert_eq!(page.evaluate("connections.map((one) => one.signalingState)").await?, json!(["closed"]));
+            Ok(())
+        })
+        .await
+}
+
+#[tokio::test]
+async fn a_page_and_baresip_hear_each_other_and_keys_arrive() -> Result<(), Failure> {
+    Scenario::new("a_page_and_baresip_hear_each_other_and_keys_arrive", LIMIT)
+        .play(async |stage| {
+            const KEYS: &str = "1590*#";
+            let _media = Rtpengine::start(stage).await?;
+            let edge = Kamailio::builder().with_rtpengine().start(stage).await?;
+            let mut voicebot = Baresip::builder().tone_hz(620.0).start(stage).await?;
+            let site = site().await?;
+            let browser = Chromium::builder().start(stage).await?;
+            let mut page = open(&browser, &site).await?;
+            // Under the names of `new CodexSipClient({…})`; the call's own data, target and headers.
+            let config = json!({
+                "domain": REALM, "wssServer": edge.wss_url(), "username": "170", "password": PASSWORD,
+                "targetUri": format!("sip:nobody@{REALM}"), "iceServers": [], "defaultLanguage": "ru",
+                "fallbackLanguage": "en", "customerData": { "callType": "webcall" }, "targetApplicationName": "voicebot",
+                "maxRegisterRetries": 5, "infiniteReconnect": true, "keepAliveInterval": 30000,
+                "extraHeaders": ["X-Department: продажи"],
+            });
+            page.evaluate(&format!(
+                "(async () => {{
+                    window.seen = [];
+                    const client = new codex.CodexSipClient({{
+                        ...{config}, onMetrics: (e) => seen.push('metrics'), onLog: (e) => seen.push('log'),
+                    }});
+                    window.phone = new Phone(client);
+                    await client.startCall({{
+                        targetUri: 'sip:{APPLICATION}@{REALM}', language: 'de-AT',
+                        customerData: {{ callType: 'urgent_call', customFields: {{ заявка: '№42' }} }},
+                        extraHeaders: ['X-Ticket: №42'],
+                    }});
+                    await phone.reaches('connected');
+                    await heard();
+                }})()"
+            ))
+            .await?;
+            for key in KEYS.chars() {
+                page.evaluate(&format!("phone.client.sendDtmf('{key}')")).await?;
+            }
+            let arrived = tokio::time::timeout(STEP, async {
+                while voicebot.digits().len() < KEYS.len() {
+                    tokio::time::sleep(Duration::from_millis(20)).await;
+                }
+            });
+            let all = arrived.await.is_ok();
+            assert!(all && voicebot.digits() == KEYS, "`{}` arrived of `{KEYS}`", voicebot.digits());
+            let refused = page.evaluate("refusal(phone.client.sendDtmf('x'))").await?;
+            assert_eq!((&refused["code"], &refused["isCodexError"]), (&json!("wrong_state"), &json!(true)));
+            // Everything that the older packages could do during a call.
+            let during = "(async () => {
+                const { client } = phone;
+                await client.mute();
+                const off = client.getLocalMediaStream().getAudioTracks().every((track) => !track.enabled);
+                await client.unmute();
+                await client.setSpeakerMuted(true);
+                await client.setSpeakerMuted(false);
+                const audio = new Audio();
+                client.setRemoteAudioElement(audio);
+                await client.setLanguage('en');
+                return [off, await client.checkConnection(), client.state, client.language, audio.srcObject !== null];
+            })()";
+            assert_eq!(page.evaluate(during).await?, json!([true, true, "connected", "en", true]));
+            let invites = stage.edge_trace();
+            let invite = invites.iter().find(|m| m.first_line().starts_with("INVITE")).ok_or("no INVITE")?;
+            let header = |name: &str| invite.header(name).map(|value| value.to_string());
+            assert_eq!(header("X-Customer-Data").as_deref(), Some(r#"{"callType":"urgent_call","customFields":{"заявка":"№42"}}"#));
+            assert_eq!(header("X-Lang").as_deref(), Some("de-AT"));
+            assert_eq!(header("X-Department").as_deref(), Some("продажи"));
+            assert_eq!(header("X-Ticket").as_deref(), Some("№42"));
+            page.evaluate("phone.client.hangup('done').then(() => phone.client.destroy())").await?;
+            voicebot.event("CALL_CLOSED", STEP).await?;
+            let recorded = voicebot.heard()?;
+            assert!(recorded.level() > 0.001, "baresip heard nothing: level {}", recorded.level());
+            let after = page.evaluate("refusal(phone.client.startCall())").await?;
+            assert_eq!(after["code"], "destroyed");
+            assert_eq!(page.evaluate("seen.includes('log') && seen.includes('metrics')").await?, json!(true));
+            assert_eq!(page.evaluate("unhandled").await?, json!([]));
+            Ok(())
+        })
+        .await
+}
+
+#[tokio::test]
+async fn a_wrong_configuration_rejects_everything_and_tells_all_problems_once() -> Result<(), Failure> {
+    Scenario::new("a_wrong_configuration_rejects_everything_and_tells_all_problems_once", LIMIT)
+        .play(async |stage| {
+            let site = site().await?;
+            let browser = Chromium::builder().start(stage).await?;
+            let mut page = open(&browser, &site).await?;
+            // Made and listened to in the same turn, long before the module has come.
+            let told = page
+                .evaluate(
+                    "(async () => {
+                        const client = codex.createClient({ JAMBONZ_SIP_DOMAIN: 'a b', CUSTOMER_DATA: '{\"clientId\":1}' });
+                        window.phone = new Phone(client);
+                        const { ready, state } = { ready: client.ready, state: client.state };
+                        const methods = ['register', 'unregister', 'startCall', 'hangup', 'acceptIncomingCall',
+                            'rejectIncomingCall', 'mute', 'unmute', 'checkConnection'];
+                        const codes = [];
+                        for (const method of methods) codes.push((await refusal(client[method]())).code);
+                        const { code, message } = await refusal(ready);
+                        await client.destroy();
+                        return { state, codes, code, message, errors: phone.events.filter((e) => e.name === 'error') };
+                    })()",
+                )
+                .await?;
+            assert_eq!(told["state"], "idle");
+            assert!(told["codes"].as_array().is_some_and(|codes| codes.iter().all(|c| c == "configuration")), "{told}");
+            let message = told["message"].as_str().unwrap_or_default();
+            for key in ["JAMBONZ_SIP_DOMAIN", "JAMBONZ_WSS_ADDRESS", "JAMBONZ_SIP_PASSWORD", "TARGET_SIP_URI", "CUSTOMER_DATA"] {
+                assert!(message.contains(key), "{key}: {message}");
+            }
+            assert_eq!(told["errors"], json!([{ "name": "error", "at": told["errors"][0]["at"], "code": "configuration", "message": message }]));
+            assert_eq!(page.evaluate("unhandled").await?, json!([]));
+            Ok(())
+        })
+        .await
+}
+
+#[tokio::test]
+async fn a_page_takes_a_call_and_shows_the_caller_s_own_data() -> Result<(), Failure> {
+    Scenario::new("a_page_takes_a_call_and_shows_the_caller_s_own_data", LIMIT)
+        .play(async |stage| {
+            const CALLERS: &str = r#"{"clientId":"user_777","clientName":"Мария Петрова","callType":"callback"}"#;
+            let _media = Rtpengine::start(stage).await?;
+            let edge = Kamailio::builder().with_rtpengine().start(stage).await?;
+            let site = site().await?;
+            let browser = Chromium::builder().start(stage).await?;
+            let mut page = open(&browser, &site).await?;
+            page.evaluate(&format!(
+                "(async () => {{
+                    window.phone = new Phone(codex.createClient({}));
+                    await phone.client.register();
+                }})()",
+                keys(&edge, "user_12345")
+            ))
+            .await?;
+            let talking = Duration::from_secs(3);
+            let caller = Sipp::caller(CallerScript::Talks { talking }, "user_12345").customer_data(CALLERS);
+            let caller = caller.display_names("webcall:kqzmwbtr → Отдел продаж", "Отдел продаж");
+            let mut caller = caller.start(stage).await?;
+            let call = page.evaluate("phone.until('incomingCall')").await?;
+            assert_eq!(call["displayFrom"], "webcall:kqzmwbtr → Отдел продаж", "{call}");
+            assert_eq!(call["customerData"], serde_json::from_str::<Value>(CALLERS)?, "{call}");
+            page.evaluate("phone.client.acceptIncomingCall().then(() => heard())").await?;
+            page.evaluate("phone.reaches('idle')").await?;
+            caller.succeeded(STEP).await?;
+            assert_eq!(page.evaluate("phone.states()").await?, json!(["incoming", "connected", "ended", "idle"]));
+            Ok(())
+        })
+        .await
+}
+
+#[tokio::test]
+async fn a_denied_microphone_says_so_and_no_invite_goes_out() -> Result<(), Failure> {
+    Scenario::new("a_denied_microphone_says_so_and_no_invite_goes_out", LIMIT)
+        .play(async |stage| {
+            let edge = Kamailio::builder().start(stage).await?;
+            let site = site().await?;
+            let browser = Chromium::builder().denies_microphone().start(stage).await?;
+            let mut page = open(&browser, &site).await?;
+            let script = format!(
+                "(async () => {{
+                    window.phone = new Phone(codex.createClient({}));
+                    const refused = await refusal(phone.client.startCall());
+                    await phone.reaches('idle');
+                    return [refused.code, phone.events.find((e) => e.state === 'error').code];
+                }})()",
+                keys(&edge, "170")
+            );
+            assert_eq!(page.evaluate(&script).await?, json!(["microphone_denied", "microphone_denied"]));
+            assert!(page.evaluate("phone.client.checkConnection()").await? == json!(true));
+            assert!(!stage.edge_trace().iter().any(|m| m.first_line().starts_with("INVITE")));
+            assert_eq!(page.evaluate("connections.length").await?, json!(0));
             Ok(())
         })
         .await

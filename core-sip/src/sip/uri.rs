@@ -247,7 +247,9 @@ impl<'a> UriRef<'a> {
             {
                 number.retain(|c| !matches!(c, '-' | '.' | '(' | ')'));
             }
-            if !params.contains_key(&name) {
+            // The first of several counts.
+            let is_first = params.get(&name).is_none();
+            if is_first {
                 params.insert(name, value);
             }
         }
