@@ -2,7 +2,7 @@
 //!
 //! - [`peers`]: Kamailio, rtpengine, SIPp, baresip and coturn as processes with a life cycle,
 //! - [`scenario`]: one end-to-end test: a name, a time limit, a folder, and a report that explains a failure,
-//! - [`sip_trace`], [`ladder`]: SIP messages as the edge saw them, drawn as a ladder diagram,
+//! - [`sip_trace`]: SIP messages as the edge saw them, which `codex_core_sip::sip::ladder` draws,
 //! - [`sipp_log`]: the exact bytes that SIPp sent and received,
 //! - [`phone`]: our client as scenarios use it, with everything it told and heard,
 //! - [`audio`], [`rtp_recording`]: tones made and measured in WAV files, and made as RTP for SIPp to play,
@@ -16,7 +16,6 @@
 pub mod audio;
 pub mod gateway;
 pub mod jambonz;
-pub mod ladder;
 pub mod peers;
 pub mod phone;
 pub mod rtp_recording;
