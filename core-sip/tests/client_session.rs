@@ -359,8 +359,12 @@ fn a_name_that_arrives_late_is_in_the_next_event_and_in_the_next_call() {
     assert_eq!(ended.display_to.as_deref(), Some("Голосовой бот"));
 
     line.ask(ClientCommand::StartCall(Box::default()));
-    let names: Vec<_> =
-        line.sent.iter().filter(|m| m.method() == Some(&Method::Invite)).map(|m| header(m, "X-Application-Name")).collect();
+    let names: Vec<_> = line
+        .sent
+        .iter()
+        .filter(|m| m.method() == Some(&Method::Invite))
+        .map(|m| header(m, "X-Application-Name"))
+        .collect();
     assert_eq!((names.first().unwrap(), names.last().unwrap()), (&None, &Some("Голосовой бот".to_owned())));
 }
 

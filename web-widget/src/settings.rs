@@ -147,8 +147,14 @@ impl<'a> Reader<'a> {
         if given.is_none() && key.required {
             let problem = match self.keys.typo_of(name) {
                 Some(typo) => Text::new(
-                    format!("it is not set ({}); {typo} is, which is no setting: is it misspelt?", key.meaning.in_locale(codex_core_sip::Locale::En)),
-                    format!("не задано ({}); зато задано {typo} — такой настройки нет: опечатка?", key.meaning.in_locale(codex_core_sip::Locale::Ru)),
+                    format!(
+                        "it is not set ({}); {typo} is, which is no setting: is it misspelt?",
+                        key.meaning.in_locale(codex_core_sip::Locale::En)
+                    ),
+                    format!(
+                        "не задано ({}); зато задано {typo} — такой настройки нет: опечатка?",
+                        key.meaning.in_locale(codex_core_sip::Locale::Ru)
+                    ),
                 ),
                 None => Text::new(
                     format!("it is not set ({})", key.meaning.in_locale(codex_core_sip::Locale::En)),
@@ -210,8 +216,14 @@ impl<'a> Reader<'a> {
                 self.wrong(keys::JAMBONZ_WSS_ADDRESS, given, problem);
             } else {
                 let text = Text::new(
-                    format!("NOT ENCRYPTED: with ws://{} everybody on the way can read and change the calls' signalling, customer data included; use wss:// (REQUIRE_TLS=true makes this an error)", address.host),
-                    format!("БЕЗ ШИФРОВАНИЯ: при ws://{} любой на пути может читать и менять сигнализацию звонков вместе с данными клиента; используйте wss:// (REQUIRE_TLS=true делает это ошибкой)", address.host),
+                    format!(
+                        "NOT ENCRYPTED: with ws://{} everybody on the way can read and change the calls' signalling, customer data included; use wss:// (REQUIRE_TLS=true makes this an error)",
+                        address.host
+                    ),
+                    format!(
+                        "БЕЗ ШИФРОВАНИЯ: при ws://{} любой на пути может читать и менять сигнализацию звонков вместе с данными клиента; используйте wss:// (REQUIRE_TLS=true делает это ошибкой)",
+                        address.host
+                    ),
                 );
                 self.warn(given, text);
             }
@@ -257,7 +269,8 @@ impl<'a> Reader<'a> {
                 && !self.keys.has(keys::TURN_URLS)
                 && let Some(given) = self.keys.given(name)
             {
-                let text = Text::fixed("it is not used, since TURN_URLS is not set", "не используется: TURN_URLS не задано");
+                let text =
+                    Text::fixed("it is not used, since TURN_URLS is not set", "не используется: TURN_URLS не задано");
                 self.warn(given, text);
             }
         }
@@ -286,7 +299,8 @@ impl<'a> Reader<'a> {
         let problem = match CustomerData::from_json(&given.written, value) {
             Ok(data) => return Some(data),
             Err(Error::CustomerData { line, column, field, problem, .. }) => {
-                let of_field = |word: &str| field.as_ref().map(|field| format!(", {word} `{field}`")).unwrap_or_default();
+                let of_field =
+                    |word: &str| field.as_ref().map(|field| format!(", {word} `{field}`")).unwrap_or_default();
                 Text::new(
                     format!("line {line}, column {column}{}: {problem}", of_field("field")),
                     format!("строка {line}, столбец {column}{}: {problem}", of_field("поле")),
@@ -353,8 +367,7 @@ fn masked_urls(list: &str) -> String {
         Some((before, rest)) => (Some(before), rest),
         None => (None, list),
     };
-    let rest: Vec<&str> =
-        rest.split(',').map(|url| url.split(['?', '#']).next().unwrap_or_default()).collect();
+    let rest: Vec<&str> = rest.split(',').map(|url| url.split(['?', '#']).next().unwrap_or_default()).collect();
     let rest = rest.join(",");
     match secret {
         Some(before) => {
@@ -409,7 +422,10 @@ fn domain(value: &str) -> Result<String, Text> {
         ));
     }
     if value.contains('@') {
-        return Err(Text::fixed("it holds a user; only what stands after the @ belongs here", "в нём есть имя пользователя; нужно только то, что после @"));
+        return Err(Text::fixed(
+            "it holds a user; only what stands after the @ belongs here",
+            "в нём есть имя пользователя; нужно только то, что после @",
+        ));
     }
     let plain = !value.contains([';', '?', '<', '>', '/', ' ', '\t']);
     if plain && Uri::parse(&format!("sip:{value}")).is_ok() {
@@ -493,10 +509,7 @@ fn whole_number(value: &str) -> Result<u32, Text> {
 
 fn keep_alive(value: &str) -> Result<Duration, Text> {
     let Ok(milliseconds) = value.parse::<u32>() else {
-        return Err(Text::fixed(
-            "it is not a whole number of milliseconds",
-            "это не целое число миллисекунд",
-        ));
+        return Err(Text::fixed("it is not a whole number of milliseconds", "это не целое число миллисекунд"));
     };
     let interval = Duration::from_millis(milliseconds.into());
     if !interval.is_zero() && interval < SHORTEST_KEEP_ALIVE {

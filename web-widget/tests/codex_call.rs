@@ -1,5 +1,7 @@
 //! `codex-call` as a process, against the embedded gateway.
 
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+
 mod program;
 
 use std::time::Duration;
@@ -27,7 +29,7 @@ async fn a_call_says_who_is_calling_is_heard_and_hears() {
     let folder = tempfile::tempdir().unwrap();
     let recording = folder.path().join("heard.wav");
     let run = codex_call(&keys(&gateway))
-        .args(["--tone", "440", "--duration", "2s", "--expect-audio", "--dtmf", "1#", "--json", "--trace"])
+        .args(["--tone", "440", "--duration", "4s", "--expect-audio", "--dtmf", "1#", "--json", "--trace"])
         .args(["--customer-data", r#"{"clientId":"user_12345","clientName":"Иван Иванов","callType":"webcall"}"#])
         .args(["--language", "ru", "--record"])
         .arg(&recording)
@@ -102,7 +104,10 @@ async fn what_people_see_is_readable_in_both_languages() {
         }
         assert!(run.stdout.contains("X-Display-From: webcall:") && run.stdout.contains(" → voicebot"), "{run}");
         assert!(!run.stdout.contains("secret") && !run.stderr.contains("secret"), "{run}");
-        assert!(!run.stdout.contains('\u{1b}') && !run.stderr.contains('\u{1b}'), "no meters without a terminal: {run}");
+        assert!(
+            !run.stdout.contains('\u{1b}') && !run.stderr.contains('\u{1b}'),
+            "no meters without a terminal: {run}"
+        );
     }
 }
 
@@ -141,7 +146,7 @@ async fn interrupted_before_the_call_is_up_is_130() {
     // Nobody ever answers the handshake.
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("ws://{}", listener.local_addr().unwrap());
-    let mut child = codex_call(&program::keys_of(&url)).arg("--json").spawn();
+    let child = codex_call(&program::keys_of(&url)).arg("--json").spawn();
     let (_open, _) = tokio::time::timeout(PATIENCE, listener.accept()).await.unwrap().unwrap();
     child.interrupt();
     let run = child.end().await;
@@ -151,8 +156,7 @@ async fn interrupted_before_the_call_is_up_is_130() {
 #[tokio::test]
 async fn registering_and_listening() {
     let mut gateway = Gateway::builder().start().await.unwrap();
-    let without_target: Vec<_> =
-        keys(&gateway).into_iter().filter(|(name, _)| name != "TARGET_SIP_URI").collect();
+    let without_target: Vec<_> = keys(&gateway).into_iter().filter(|(name, _)| name != "TARGET_SIP_URI").collect();
     for (task, arguments) in [("register", vec![]), ("listen", vec!["--duration", "300ms"])] {
         let run = codex_call(&without_target).arg(task).args(arguments).arg("--json").run().await;
         assert_eq!(run.status, 0, "{run}");
@@ -182,18 +186,81 @@ async fn every_failure_has_its_status_and_says_what_to_do() {
     let (empty, broken, no_wav) = (empty.to_str().unwrap(), broken.to_str().unwrap(), no_wav.to_str().unwrap());
     type Case<'a> = (&'a str, Vec<(&'a str, &'a str)>, Vec<&'a str>, u8, &'a str, &'a str);
     let cases: Vec<Case<'_>> = vec![
-        ("no settings", vec![("JAMBONZ_SIP_DOMAIN", ""), ("JAMBONZ_SIP_PASSWORD", "")], vec![], 3, "2 settings are wrong", "ошибок в настройках: 2"),
+        (
+            "no settings",
+            vec![("JAMBONZ_SIP_DOMAIN", ""), ("JAMBONZ_SIP_PASSWORD", "")],
+            vec![],
+            3,
+            "2 settings are wrong",
+            "ошибок в настройках: 2",
+        ),
         ("bad customer data", vec![], vec!["--customer-data", "{\"callType\":"], 3, "--customer-data", "строка 1"),
-        ("bad target", vec![], vec!["--to", "https://sip.example.com"], 3, "(--to): it must begin with sip:", "(--to): должно начинаться с sip:"),
-        ("no such file of settings", vec![], vec!["--env", "/nonexistent/a.env"], 10, "/nonexistent/a.env cannot be read", "не удаётся прочитать /nonexistent/a.env"),
-        ("a file without settings", vec![], vec!["--env", empty], 3, "holds none of the settings", "нет ни одной настройки"),
+        (
+            "bad target",
+            vec![],
+            vec!["--to", "https://sip.example.com"],
+            3,
+            "(--to): it must begin with sip:",
+            "(--to): должно начинаться с sip:",
+        ),
+        (
+            "no such file of settings",
+            vec![],
+            vec!["--env", "/nonexistent/a.env"],
+            10,
+            "/nonexistent/a.env cannot be read",
+            "не удаётся прочитать /nonexistent/a.env",
+        ),
+        (
+            "a file without settings",
+            vec![],
+            vec!["--env", empty],
+            3,
+            "holds none of the settings",
+            "нет ни одной настройки",
+        ),
         ("a file that cannot be read", vec![], vec!["--env", broken], 3, "broken.env:2", "эта строка не вида"),
-        ("a wrong port", vec![("JAMBONZ_WSS_ADDRESS", &closed)], vec![], 4, "nothing answers at 127.0.0.1:", "никто не отвечает"),
-        ("no name", vec![("JAMBONZ_WSS_ADDRESS", "wss://no-such-host.invalid:8443")], vec![], 4, "no-such-host.invalid has no address", "имя no-such-host.invalid не находится"),
-        ("a wrong password", vec![("JAMBONZ_SIP_PASSWORD", "hunter2")], vec![], 7, "user name or password is wrong", "неверное имя пользователя или пароль"),
-        ("a wrong realm", vec![("JAMBONZ_SIP_DOMAIN", "edge.example.com")], vec![], 7, "knows no account with this SIP domain", "не знает аккаунта с таким SIP-доменом"),
+        (
+            "a wrong port",
+            vec![("JAMBONZ_WSS_ADDRESS", &closed)],
+            vec![],
+            4,
+            "nothing answers at 127.0.0.1:",
+            "никто не отвечает",
+        ),
+        (
+            "no name",
+            vec![("JAMBONZ_WSS_ADDRESS", "wss://no-such-host.invalid:8443")],
+            vec![],
+            4,
+            "no-such-host.invalid has no address",
+            "имя no-such-host.invalid не находится",
+        ),
+        (
+            "a wrong password",
+            vec![("JAMBONZ_SIP_PASSWORD", "hunter2")],
+            vec![],
+            7,
+            "user name or password is wrong",
+            "неверное имя пользователя или пароль",
+        ),
+        (
+            "a wrong realm",
+            vec![("JAMBONZ_SIP_DOMAIN", "edge.example.com")],
+            vec![],
+            7,
+            "knows no account with this SIP domain",
+            "не знает аккаунта с таким SIP-доменом",
+        ),
         ("no WAV", vec![], vec!["--say", no_wav], 10, "no.wav", "no.wav"),
-        ("both sounds", vec![], vec!["--say", no_wav, "--tone", "440"], 2, "cannot be used with", "cannot be used with"),
+        (
+            "both sounds",
+            vec![],
+            vec!["--say", no_wav, "--tone", "440"],
+            2,
+            "cannot be used with",
+            "cannot be used with",
+        ),
     ];
     for (what, environment, arguments, status, en, ru) in cases {
         for (lang, expected) in [("en", en), ("ru", ru)] {

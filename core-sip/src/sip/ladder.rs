@@ -292,7 +292,10 @@ mod tests {
                        response=\"0123456789abcdef\",cnonce=\"fedcba\",nc=00000001\nProxy-Authorization: Basic MTcwOnNlY3JldA==\n\n";
         let drawing =
             Ladder::new().headers(&["Authorization", "proxy-authorization"]).draw(&[message(0, "a", "b", request)]);
-        assert!(drawing.contains(r#"Digest username="170", realm="b", response=***, cnonce=***, nc=00000001"#), "{drawing}");
+        assert!(
+            drawing.contains(r#"Digest username="170", realm="b", response=***, cnonce=***, nc=00000001"#),
+            "{drawing}"
+        );
         assert!(drawing.contains("proxy-authorization: ***"), "{drawing}");
         assert!(!drawing.contains("0123456789abcdef") && !drawing.contains("MTcw"), "{drawing}");
     }

@@ -91,7 +91,10 @@ fn assignment(line: &str) -> Option<(String, &str)> {
 
 /// Where a comment begins in an unquoted value: at a `#` that opens it or follows white space.
 fn comment_start(value: &str) -> Option<usize> {
-    value.char_indices().find(|&(at, c)| c == '#' && value[..at].chars().last().is_none_or(char::is_whitespace)).map(|(at, _)| at)
+    value
+        .char_indices()
+        .find(|&(at, c)| c == '#' && value[..at].chars().last().is_none_or(char::is_whitespace))
+        .map(|(at, _)| at)
 }
 
 /// Where the closing quote stands.

@@ -9,8 +9,8 @@ mod source;
 mod typo;
 
 pub use problem::{KeyProblem, KeyProblems, KeyWarning};
-pub use source::KeyValues;
 pub(crate) use source::Given;
+pub use source::KeyValues;
 pub(crate) use typo::meant_by;
 
 use crate::text::Text;

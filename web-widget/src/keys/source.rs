@@ -70,10 +70,9 @@ impl KeyValues {
                 place: Some(format!("{name}:{}", line.line)),
                 problem: match line.why {
                     Why::NoAssignment => Text::fixed("this line is not KEY=value", "эта строка не вида КЛЮЧ=значение"),
-                    Why::Unclosed(quote) => Text::new(
-                        format!("the quote {quote} is not closed"),
-                        format!("кавычка {quote} не закрыта"),
-                    ),
+                    Why::Unclosed(quote) => {
+                        Text::new(format!("the quote {quote} is not closed"), format!("кавычка {quote} не закрыта"))
+                    }
                 },
                 example: "JAMBONZ_SIP_DOMAIN=sip.example.com".to_owned(),
             });
@@ -326,7 +325,8 @@ mod tests {
 
     #[test]
     fn one_source_over_another() {
-        let file = KeyValues::from_env_file("a.env", "JAMBONZ_SIP_DOMAIN=file.example\nVITE_STUN_URLS=stun:a\n").unwrap();
+        let file =
+            KeyValues::from_env_file("a.env", "JAMBONZ_SIP_DOMAIN=file.example\nVITE_STUN_URLS=stun:a\n").unwrap();
         let keys = file.over_by([("VITE_JAMBONZ_SIP_DOMAIN", "own.example")]);
         assert_eq!((domain(&keys), keys.value("STUN_URLS")), (Some("own.example"), Some("stun:a")));
         assert_eq!(keys.given("STUN_URLS").unwrap().place.as_deref(), Some("a.env:2"));

@@ -52,7 +52,9 @@ mod tests {
 
     #[test]
     fn distances() {
-        for (a, b, expected) in [("", "", 0), ("abc", "", 3), ("abc", "acb", 1), ("kitten", "sitting", 3), ("ab", "b", 1)] {
+        for (a, b, expected) in
+            [("", "", 0), ("abc", "", 3), ("abc", "acb", 1), ("kitten", "sitting", 3), ("ab", "b", 1)]
+        {
             assert_eq!((distance(a, b), distance(b, a)), (expected, expected), "{a} {b}");
         }
     }
@@ -82,8 +84,23 @@ mod tests {
     #[test]
     fn what_else_is_in_an_environment_is_no_typo() {
         for other in [
-            "PATH", "LANG", "HOME", "LC_ALL", "LANGUAGE", "CUSTOMER", "API_KEY", "VITE_API_URL", "ICE", "TARGET", "STUN",
-            "JAMBONZ_WEBHOOK_SECRET", "USERNAME", "PASSWORD", "RUST_LOG", "HOSTNAME", "SIP_DOMAIN",
+            "PATH",
+            "LANG",
+            "HOME",
+            "LC_ALL",
+            "LANGUAGE",
+            "CUSTOMER",
+            "API_KEY",
+            "VITE_API_URL",
+            "ICE",
+            "TARGET",
+            "STUN",
+            "JAMBONZ_WEBHOOK_SECRET",
+            "USERNAME",
+            "PASSWORD",
+            "RUST_LOG",
+            "HOSTNAME",
+            "SIP_DOMAIN",
         ] {
             assert_eq!(meant_by(other), None, "{other}");
         }

@@ -14,7 +14,7 @@ fn list(value: &str) -> impl Iterator<Item = &str> {
 pub(super) fn stun_servers(value: &str) -> Result<Vec<IceServer>, Text> {
     let mut urls = Vec::new();
     for url in list(value) {
-        check(url, &["stun", "stuns"], "stun")?;
+        check(url, shown(url, value), &["stun", "stuns"], "stun")?;
         urls.push(url.to_owned());
     }
     if urls.is_empty() {
@@ -32,7 +32,7 @@ pub(super) fn turn_servers(
     let mut servers = Vec::new();
     for item in list(value) {
         let (url, own) = without_credentials(item);
-        check(&url, &["turn", "turns"], "turn")?;
+        check(&url, shown(item, value), &["turn", "turns"], "turn")?;
         let (username, credential) = match own {
             Some((user, password)) => (Some(user), Some(password)),
             None => (common_user.map(str::to_owned), common_password.cloned()),
@@ -85,9 +85,17 @@ fn percent_decoded(text: &str) -> String {
     String::from_utf8(decoded).unwrap_or_else(|_| text.to_owned())
 }
 
-fn check(url: &str, schemes: &[&str], usual: &str) -> Result<(), Text> {
-    // What an error repeats must hold no password.
-    let shown = url.rsplit_once('@').map_or(url, |(_, host)| host);
+/// An item as an error may repeat it. A password with a comma or blank in it is cut into items: where the list holds
+/// credentials, one without an `@` may be a part of them.
+fn shown<'a>(item: &'a str, list: &str) -> &'a str {
+    match item.rsplit_once('@') {
+        Some((_, host)) => host,
+        None if list.contains('@') => "***",
+        None => item,
+    }
+}
+
+fn check(url: &str, shown: &str, schemes: &[&str], usual: &str) -> Result<(), Text> {
     let Some((scheme, rest)) = url.split_once(':') else {
         return Err(no_scheme(shown, usual));
     };
@@ -99,7 +107,7 @@ fn check(url: &str, schemes: &[&str], usual: &str) -> Result<(), Text> {
         });
     }
     if let Some(host) = rest.strip_prefix("//") {
-        let host = host.rsplit_once('@').map_or(host, |(_, host)| host);
+        let host = if host.contains('@') || shown != url { "…" } else { host };
         return Err(Text::new(
             format!("there is no // in such a URL: write {scheme}:{host}"),
             format!("в таком URL нет //: напишите {scheme}:{host}"),

@@ -56,7 +56,10 @@ impl WebSocketAddress {
             ));
         }
         if value.contains('#') {
-            return Err(Text::fixed("a WebSocket address has no fragment (#…)", "в адресе WebSocket не бывает фрагмента (#…)"));
+            return Err(Text::fixed(
+                "a WebSocket address has no fragment (#…)",
+                "в адресе WebSocket не бывает фрагмента (#…)",
+            ));
         }
         if !value.is_ascii() {
             return Err(Text::fixed(
@@ -73,10 +76,19 @@ impl WebSocketAddress {
         }
         let after_host = authority.rsplit_once(':').filter(|(_, port)| !port.ends_with(']')).map(|(_, port)| port);
         let port = match after_host {
-            None => if secure { 443 } else { 80 },
+            None => {
+                if secure {
+                    443
+                } else {
+                    80
+                }
+            }
             Some(port) => match port.parse() {
                 Ok(0) | Err(_) => {
-                    return Err(Text::fixed("its port is not a number from 1 to 65535", "порт — не число от 1 до 65535"));
+                    return Err(Text::fixed(
+                        "its port is not a number from 1 to 65535",
+                        "порт — не число от 1 до 65535",
+                    ));
                 }
                 Ok(port) => port,
             },

@@ -43,7 +43,7 @@ Examples:
 
 /// Calls a jambonz application (or any SIP edge over WebSocket) from a shell, and says what is wrong with a deployment.
 #[derive(Debug, Parser)]
-#[command(name = "codex-call", version, after_long_help = AFTER_HELP, max_term_width = 110)]
+#[command(name = "codex-call", version, after_long_help = AFTER_HELP)]
 pub(crate) struct Arguments {
     /// What to do
     #[arg(value_enum, default_value_t = Task::Call)]

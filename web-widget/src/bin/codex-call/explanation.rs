@@ -86,8 +86,8 @@ impl Explanation {
                     format!("звук ({device}) использовать нельзя: {problem}"),
                 ),
                 Text::fixed(
-                    "a WAV file has to have 16 bits and one or two channels: `sox in.wav -b 16 -c 1 out.wav`",
-                    "файл WAV должен быть 16-битным, с одним или двумя каналами: `sox in.wav -b 16 -c 1 out.wav`",
+                    "check the path; a WAV file has to have 16 bits and one or two channels: `sox in.wav -b 16 -c 1 out.wav`",
+                    "проверьте путь; файл WAV должен быть 16-битным, с одним или двумя каналами: `sox in.wav -b 16 -c 1 out.wav`",
                 ),
             ),
             Error::CustomerDataTooLarge { size_bytes, limit_bytes } => Self::new(

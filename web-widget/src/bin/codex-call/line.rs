@@ -22,15 +22,19 @@ const TRACED_MESSAGES: usize = 10_000;
 
 pub(crate) struct Line {
     pub(crate) client: Client,
-    messages: Arc<Mutex<Vec<TracedMessage>>>,
+    trace: Trace,
     registers: bool,
 }
+
+/// The SIP messages of a client, in order.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Trace(Arc<Mutex<Vec<TracedMessage>>>);
 
 impl Line {
     /// A client whose messages are kept.
     pub(crate) fn open(settings: &Settings, sound: &Sound) -> Result<Self, Failure> {
-        let messages: Arc<Mutex<Vec<TracedMessage>>> = Arc::default();
-        let kept = Arc::clone(&messages);
+        let trace = Trace::default();
+        let kept = Arc::clone(&trace.0);
         let engine = Arc::new(sound.engine());
         let builder = CodexSipClient::builder(settings.sip.clone(), engine).trace(move |message| {
             let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
@@ -44,7 +48,7 @@ impl Line {
             None => None,
         };
         let client = Client::with_parts(settings, builder, names)?;
-        Ok(Self { client, messages, registers: false })
+        Ok(Self { client, trace, registers: false })
     }
 
     /// From now on there is a registration to take back.
@@ -52,22 +56,13 @@ impl Line {
         self.registers = true;
     }
 
-    /// The metadata headers of the INVITE that was sent last, if one was.
-    pub(crate) fn sent_headers(&self) -> Option<Vec<(String, String)>> {
-        let messages = self.messages.lock().unwrap_or_else(PoisonError::into_inner);
-        messages.iter().rev().filter(|message| message.direction == Direction::Sent).find_map(|traced| {
-            let message = Message::parse(traced.bytes.clone()).ok()?;
-            if message.method() != Some(&Method::Invite) {
-                return None;
-            }
-            let lines = message.header_lines().map(|(name, value)| (name.to_owned(), value.into_owned()));
-            let known = |name: &str| METADATA_HEADERS.iter().any(|known| known.eq_ignore_ascii_case(name));
-            Some(lines.filter(|(name, _)| known(name)).collect())
-        })
+    /// What was sent and received.
+    pub(crate) fn trace(&self) -> Trace {
+        self.trace.clone()
     }
 
     /// BYE or CANCEL, un-REGISTER, the connection closed.
-    pub(crate) async fn close(self, screen: &Screen, trace: bool) {
+    pub(crate) async fn close(self, screen: &Screen) {
         let farewell = async {
             if self.client.state() != CallState::Idle {
                 // The call may end by itself meanwhile.
@@ -84,11 +79,29 @@ impl Line {
             ));
         }
         let _destroyed = tokio::time::timeout(FAREWELL_LIMIT, self.client.destroy()).await;
-        if trace {
-            let ladder = self.ladder();
-            screen.object(&serde_json::json!({"event": "ladder", "drawing": ladder}));
-            screen.line(&format!("\n{ladder}"));
-        }
+    }
+}
+
+impl Trace {
+    /// The metadata headers of the INVITE that was sent last, if one was.
+    pub(crate) fn sent_headers(&self) -> Option<Vec<(String, String)>> {
+        let messages = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        messages.iter().rev().filter(|message| message.direction == Direction::Sent).find_map(|traced| {
+            let message = Message::parse(traced.bytes.clone()).ok()?;
+            if message.method() != Some(&Method::Invite) {
+                return None;
+            }
+            let lines = message.header_lines().map(|(name, value)| (name.to_owned(), value.into_owned()));
+            let known = |name: &str| METADATA_HEADERS.iter().any(|known| known.eq_ignore_ascii_case(name));
+            Some(lines.filter(|(name, _)| known(name)).collect())
+        })
+    }
+
+    /// The ladder, secrets masked.
+    pub(crate) fn draw(&self, screen: &Screen) {
+        let ladder = self.ladder();
+        screen.object(&serde_json::json!({"event": "ladder", "drawing": ladder}));
+        screen.line(&format!("\n{ladder}"));
     }
 
     fn ladder(&self) -> String {
@@ -102,7 +115,7 @@ impl Line {
             "Reason",
             "Retry-After",
         ];
-        let messages = self.messages.lock().unwrap_or_else(PoisonError::into_inner);
+        let messages = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let messages: Vec<LadderMessage> = messages
             .iter()
             .map(|traced| {

@@ -23,12 +23,14 @@ pub(crate) struct Screen {
     /// Whether meters can be drawn: a line that is written over again.
     pub(crate) live: bool,
     live_shown: Cell<bool>,
+    /// Whether a call is up.
+    up: Cell<bool>,
 }
 
 impl Screen {
     pub(crate) fn new(arguments: &Arguments) -> Self {
         let live = !arguments.json && std::io::stderr().is_terminal();
-        Self { json: arguments.json, locale: arguments.locale(), live, live_shown: Cell::new(false) }
+        Self { json: arguments.json, locale: arguments.locale(), live, live_shown: Cell::new(false), up: Cell::new(false) }
     }
 
     /// A text in the person's language.
@@ -100,10 +102,13 @@ impl Screen {
                 self.line(state);
             }
             Event::Call(event) => {
+                self.up.set(event.state == CallState::Connected);
                 let Some(state) = self.call_state(event.state) else { return };
                 let names = event.display_from.as_deref().zip(event.display_to.as_deref());
                 let names = names.map(|(from, to)| format!("  {from}  ⇒  {to}")).unwrap_or_default();
-                let reason = event.reason.as_ref().map(|reason| format!("  ({reason})")).unwrap_or_default();
+                // An error is explained at the end.
+                let reason = event.reason.as_ref().filter(|_| event.error.is_none());
+                let reason = reason.map(|reason| format!("  ({reason})")).unwrap_or_default();
                 self.line(&format!("{state}{names}{reason}"));
             }
             Event::IncomingCall(event) => {
@@ -119,7 +124,8 @@ impl Screen {
                     self.line(&format!("  {}", CustomerData::to_json(data)));
                 }
             }
-            Event::Metrics(event) => {
+            // Each change of ICE brings figures too, the first ones before there are any.
+            Event::Metrics(event) if event.packets_received.is_some_and(|packets| packets > 0) => {
                 let number = |value: Option<f64>, unit: &str| {
                     value.map_or_else(|| "–".to_owned(), |value| format!("{value:.1}{unit}"))
                 };
@@ -144,7 +150,8 @@ impl Screen {
                 event.attempt,
                 event.delay_ms
             )),
-            Event::Log(event) if event.level >= LogLevel::Warn => {
+            // What goes wrong in a call has no event of its own; before and after it, others say it.
+            Event::Log(event) if event.level >= LogLevel::Warn && self.up.get() => {
                 let error = event.error.as_ref().map(|error| format!(": {error}")).unwrap_or_default();
                 self.line(&format!("  {}{error}", event.message));
             }

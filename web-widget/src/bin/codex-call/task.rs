@@ -5,14 +5,14 @@ use std::time::Duration;
 use codex_core_sip::client::{AcceptCall, EventStream, StartCall};
 use codex_core_sip::event::{CallState, Event};
 use codex_core_sip::metadata::LanguageTag;
-use codex_web_widget::Text;
+use codex_web_widget::{Client, Text};
 use serde_json::json;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::arguments::{Arguments, Task};
 use crate::configuration::{self, Configuration};
 use crate::exit::{Failure, Kind};
-use crate::line::Line;
+use crate::line::{Line, Trace};
 use crate::screen::Screen;
 use crate::sound::{HEARD_MS, Sound};
 
@@ -44,7 +44,8 @@ pub(crate) async fn run(arguments: &Arguments, screen: &Screen) -> Result<(), Fa
         screen,
         events: line.client.events(),
         sound: &sound,
-        line: &line,
+        client: line.client.clone(),
+        trace: line.trace(),
         language,
         up: None,
         was_up: false,
@@ -57,28 +58,29 @@ pub(crate) async fn run(arguments: &Arguments, screen: &Screen) -> Result<(), Fa
             Text::fixed("interrupted", "прервано"),
         )),
     };
-    let was_up = course.was_up;
+    let Course { was_up, mut events, .. } = course;
+    let trace = line.trace();
     // Who presses Ctrl-C once more does not want to wait for good-byes.
     let closing = async {
-        let mut last = line.client.events();
-        let close = line.close(screen, arguments.trace);
+        let close = line.close(screen);
         tokio::pin!(close);
         loop {
             tokio::select! {
                 () = &mut close => break,
-                event = last.next() => match event {
-                    Some(event) => screen.event(&event),
-                    None => {
-                        close.await;
-                        break;
-                    }
-                },
+                Some(event) = events.next() => screen.event(&event),
             }
+        }
+        // What was said meanwhile; the stream ends with the client.
+        while let Some(event) = events.next().await {
+            screen.event(&event);
         }
     };
     tokio::select! {
         () = closing => {}
         () = interrupted() => {}
+    }
+    if arguments.trace {
+        trace.draw(screen);
     }
     let outcome = match outcome {
         // A call that was up and is ended by the person has gone as it should.
@@ -140,7 +142,8 @@ struct Course<'a> {
     screen: &'a Screen,
     events: EventStream,
     sound: &'a Sound,
-    line: &'a Line,
+    client: Client,
+    trace: Trace,
     language: LanguageTag,
     /// Since when the call is up.
     up: Option<Instant>,
@@ -152,7 +155,7 @@ impl Course<'_> {
     async fn go(&mut self) -> Result<(), Failure> {
         match self.arguments.task {
             Task::Call => {
-                let client = self.line.client.clone();
+                let client = self.client.clone();
                 let call = StartCall { language: Some(self.language.clone()), ..StartCall::default() };
                 self.watch_while(async move { client.start_call(call).await.map(drop) }).await?;
                 self.until_over().await
@@ -160,7 +163,7 @@ impl Course<'_> {
             Task::Answer => {
                 self.register().await?;
                 self.wait_for_call().await?;
-                let client = self.line.client.clone();
+                let client = self.client.clone();
                 let accept = AcceptCall { language: Some(self.language.clone()) };
                 self.watch_while(async move { client.accept_incoming_call(accept).await }).await?;
                 self.until_over().await
@@ -187,7 +190,7 @@ impl Course<'_> {
     }
 
     async fn register(&mut self) -> Result<(), Failure> {
-        let client = self.line.client.clone();
+        let client = self.client.clone();
         self.watch_while(async move { client.register().await }).await
     }
 
@@ -280,14 +283,14 @@ impl Course<'_> {
                 }
                 () = due(key_due) => {
                     if let Some(key) = keys.next() {
-                        self.line.client.send_dtmf(key).await?;
+                        self.client.send_dtmf(key).await?;
                         self.screen.line(&format!("{} {key}", self.screen.say("pressed", "нажато")));
                         self.screen.object(&json!({"event": "keyPressed", "tone": key.to_string()}));
                     }
                     key_due = (keys.len() > 0).then(|| now() + KEY_INTERVAL);
                 }
                 () = due(hang_up_at) => {
-                    self.line.client.hangup(None).await?;
+                    self.client.hangup(None).await?;
                     return Ok(());
                 }
                 _ = meter.tick(), if self.screen.live && self.up.is_some() => {
@@ -306,7 +309,7 @@ impl Course<'_> {
         let Event::Call(call) = event else { return };
         if !self.headers_told
             && matches!(call.state, CallState::Ringing | CallState::Connected | CallState::Ended)
-            && let Some(headers) = self.line.sent_headers()
+            && let Some(headers) = self.trace.sent_headers()
         {
             self.headers_told = true;
             self.screen.headers(&headers);
