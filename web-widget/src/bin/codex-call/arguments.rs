@@ -196,7 +196,10 @@ mod tests {
     #[test]
     fn options_come_before_and_after_the_task() {
         let parsed = Arguments::try_parse_from(["codex-call", "--tone", "440", "call", "--duration", "1.5s"]).unwrap();
-        assert_eq!((parsed.task, parsed.tone, parsed.duration), (Task::Call, Some(440.0), Some(Duration::from_millis(1500))));
+        assert_eq!(
+            (parsed.task, parsed.tone, parsed.duration),
+            (Task::Call, Some(440.0), Some(Duration::from_millis(1500)))
+        );
         assert_eq!(Arguments::try_parse_from(["codex-call"]).unwrap().task, Task::Call);
         assert!(Arguments::try_parse_from(["codex-call", "--tone", "440", "--say", "a.wav"]).is_err());
     }

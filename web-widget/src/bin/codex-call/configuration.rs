@@ -40,7 +40,9 @@ pub(crate) fn load(arguments: &Arguments) -> Result<Configuration, Failure> {
         keys = keys.with(DEFAULT_LANG, language, "--language");
     }
     match arguments.customer_data.as_deref().map(|data| (data, data.strip_prefix('@'))) {
-        Some((_, Some(file))) => keys = keys.with(CUSTOMER_DATA, &read(Path::new(file))?, &format!("--customer-data @{file}")),
+        Some((_, Some(file))) => {
+            keys = keys.with(CUSTOMER_DATA, &read(Path::new(file))?, &format!("--customer-data @{file}"))
+        }
         Some((data, None)) => keys = keys.with(CUSTOMER_DATA, data, "--customer-data"),
         None => {}
     }
@@ -59,7 +61,10 @@ fn sources(arguments: &Arguments) -> Result<(KeyValues, Text), Failure> {
         if keys.is_empty() {
             return Err(Failure::Other(
                 Kind::Settings,
-                Text::new(format!("{name} holds none of the settings (see --help)"), format!("в {name} нет ни одной настройки (см. --help)")),
+                Text::new(
+                    format!("{name} holds none of the settings (see --help)"),
+                    format!("в {name} нет ни одной настройки (см. --help)"),
+                ),
             ));
         }
         let source = Text::new(format!("{name}, then the environment"), format!("{name}, затем окружение"));

@@ -30,10 +30,7 @@ impl Explanation {
                 ),
             ),
             Error::Connect { address, .. } => Self::new(
-                Text::new(
-                    format!("nothing answers at {address}"),
-                    format!("по адресу {address} никто не отвечает"),
-                ),
+                Text::new(format!("nothing answers at {address}"), format!("по адресу {address} никто не отвечает")),
                 Text::fixed(
                     "check the port in JAMBONZ_WSS_ADDRESS (jambonz listens on 8443 as a rule), that the SIP edge runs, and the firewalls between",
                     "проверьте порт в JAMBONZ_WSS_ADDRESS (у jambonz обычно 8443), работает ли SIP-сервер и пропускают ли межсетевые экраны",
@@ -219,7 +216,9 @@ impl Explanation {
     fn of_call(refusal: CallRefusal, status: u16) -> Self {
         let what = |en: &str, ru: &str| Text::new(format!("{en} (status {status})"), format!("{ru} (статус {status})"));
         let (what, remedy) = match refusal {
-            CallRefusal::Busy => (what("the far end is busy", "линия занята"), Text::fixed("call again later", "позвоните позже")),
+            CallRefusal::Busy => {
+                (what("the far end is busy", "линия занята"), Text::fixed("call again later", "позвоните позже"))
+            }
             CallRefusal::Declined => (
                 what("the far end declined the call", "звонок отклонён"),
                 Text::fixed("look at the application's log", "посмотрите журнал приложения"),
@@ -232,10 +231,7 @@ impl Explanation {
                 ),
             ),
             CallRefusal::NoApplication => (
-                what(
-                    "jambonz has no application for this call",
-                    "у jambonz нет приложения для этого звонка",
-                ),
+                what("jambonz has no application for this call", "у jambonz нет приложения для этого звонка"),
                 Text::fixed(
                     "choose the account's application for SIP device calls in the jambonz portal (Account), or call sip:app-<application_sid>@<SIP realm> with a user that may call applications",
                     "выберите в портале jambonz (Account) приложение для звонков SIP-устройств или звоните на sip:app-<application_sid>@<SIP realm> пользователем, которому разрешено звонить приложениям",
@@ -243,7 +239,10 @@ impl Explanation {
             ),
             CallRefusal::NoAnswer => (
                 what("nobody answered in time", "никто не ответил вовремя"),
-                Text::fixed("look whether the application answers its call_hook", "проверьте, отвечает ли приложение на call_hook"),
+                Text::fixed(
+                    "look whether the application answers its call_hook",
+                    "проверьте, отвечает ли приложение на call_hook",
+                ),
             ),
             CallRefusal::Unavailable => (
                 what("the far end is not reachable now", "вызываемый сейчас недоступен"),
@@ -254,7 +253,10 @@ impl Explanation {
             ),
             CallRefusal::Overloaded => (
                 what("the far end is overloaded or out of order", "вызываемый перегружен или неисправен"),
-                Text::fixed("look at jambonz' feature servers and their log", "проверьте feature-серверы jambonz и их журнал"),
+                Text::fixed(
+                    "look at jambonz' feature servers and their log",
+                    "проверьте feature-серверы jambonz и их журнал",
+                ),
             ),
             CallRefusal::Forbidden => (
                 what("this user may not make the call", "этому пользователю нельзя звонить туда"),
@@ -267,7 +269,9 @@ impl Explanation {
                 what("the far end has no audio format in common with us", "нет общего аудиоформата"),
                 Text::fixed("allow Opus, PCMU or PCMA at the edge", "разрешите на SIP-сервере Opus, PCMU или PCMA"),
             ),
-            CallRefusal::Cancelled => (what("the call was cancelled", "звонок отменён"), Text::fixed("call again", "позвоните ещё раз")),
+            CallRefusal::Cancelled => {
+                (what("the call was cancelled", "звонок отменён"), Text::fixed("call again", "позвоните ещё раз"))
+            }
             _ => (
                 what("the call was refused", "в звонке отказано"),
                 Text::fixed("look at the edge's log", "посмотрите журнал SIP-сервера"),
@@ -296,7 +300,10 @@ impl Explanation {
                 ),
             ),
             MediaFault::DtlsFailed => Self::fixed(
-                ("a path was found, but the audio's encryption (DTLS) could not be agreed", "путь найден, но не удалось согласовать шифрование звука (DTLS)"),
+                (
+                    "a path was found, but the audio's encryption (DTLS) could not be agreed",
+                    "путь найден, но не удалось согласовать шифрование звука (DTLS)",
+                ),
                 ("look at rtpengine's log and DTLS settings", "посмотрите журнал rtpengine и его настройки DTLS"),
             ),
             other => Self::new(

@@ -30,7 +30,13 @@ pub(crate) struct Screen {
 impl Screen {
     pub(crate) fn new(arguments: &Arguments) -> Self {
         let live = !arguments.json && std::io::stderr().is_terminal();
-        Self { json: arguments.json, locale: arguments.locale(), live, live_shown: Cell::new(false), up: Cell::new(false) }
+        Self {
+            json: arguments.json,
+            locale: arguments.locale(),
+            live,
+            live_shown: Cell::new(false),
+            up: Cell::new(false),
+        }
     }
 
     /// A text in the person's language.
@@ -143,7 +149,9 @@ impl Screen {
                     event.packets_received.unwrap_or_default(),
                 ));
             }
-            Event::Dtmf(event) => self.line(&format!("{} {}", self.say("the far end pressed", "на том конце нажали"), event.tone)),
+            Event::Dtmf(event) => {
+                self.line(&format!("{} {}", self.say("the far end pressed", "на том конце нажали"), event.tone))
+            }
             Event::Reconnecting(event) => self.line(&format!(
                 "{} {} ({} ms)",
                 self.say("connection lost, attempt", "связь потеряна, попытка"),
@@ -230,7 +238,9 @@ impl Screen {
     /// The last line of `--json`.
     pub(crate) fn end(&self, status: u8, failure: Option<&Failure>) {
         self.clear_live();
-        self.object(&json!({"event": "exit", "status": status, "kind": failure.map_or("ok", |failure| failure.kind().name())}));
+        self.object(
+            &json!({"event": "exit", "status": status, "kind": failure.map_or("ok", |failure| failure.kind().name())}),
+        );
     }
 
     /// A text in the person's language.
@@ -241,7 +251,12 @@ impl Screen {
 
 fn meter(dbfs: f64) -> String {
     let share = ((dbfs - METER_FLOOR_DBFS) / -METER_FLOOR_DBFS).clamp(0.0, 1.0);
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss, reason = "a share of a dozen characters")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        clippy::cast_precision_loss,
+        reason = "a share of a dozen characters"
+    )]
     let filled = (share * METER_WIDTH as f64).round() as usize;
     format!("[{}{}] {dbfs:>6.1} dB", "#".repeat(filled), " ".repeat(METER_WIDTH - filled))
 }

@@ -195,10 +195,7 @@ impl Course<'_> {
     }
 
     /// Carries a command out, and shows what happens meanwhile.
-    async fn watch_while(
-        &mut self,
-        command: impl Future<Output = codex_core_sip::Result<()>>,
-    ) -> Result<(), Failure> {
+    async fn watch_while(&mut self, command: impl Future<Output = codex_core_sip::Result<()>>) -> Result<(), Failure> {
         tokio::pin!(command);
         loop {
             tokio::select! {

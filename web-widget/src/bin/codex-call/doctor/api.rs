@@ -26,27 +26,26 @@ pub(super) async fn check(report: &mut Report<'_>, settings: &Settings) {
             Ok(found) => name(report, settings, application, &found.name),
             Err(error) => fault(report, &error),
         },
-        None => match client.get_applications().await {
-            Ok(found) => {
-                let count = found.len();
-                report.fine(
+        None => {
+            match client.get_applications().await {
+                Ok(found) => {
+                    let count = found.len();
+                    report.fine(
                     Check::Api,
                     Text::new(
                         format!("the key is good; the account has {count} applications; the target is none of them by GUID"),
                         format!("ключ подходит; приложений в аккаунте: {count}; цель задана не по GUID приложения"),
                     ),
                 );
+                }
+                Err(error) => fault(report, &error),
             }
-            Err(error) => fault(report, &error),
-        },
+        }
     }
 }
 
 fn name(report: &mut Report<'_>, settings: &Settings, application: ApplicationSid, found: &str) {
-    report.fine(
-        Check::Api,
-        Text::new(format!("{application} is `{found}`"), format!("{application} — это «{found}»")),
-    );
+    report.fine(Check::Api, Text::new(format!("{application} is `{found}`"), format!("{application} — это «{found}»")));
     if let Some(configured) = &settings.sip.target_application_name
         && configured.as_str() != found
     {
@@ -71,8 +70,14 @@ fn fault(report: &mut Report<'_>, error: &Error) {
             ),
         ),
         Error::Forbidden { .. } => (
-            Text::fixed("the API key is good, but not for this account", "ключ API действителен, но не для этого аккаунта"),
-            Text::fixed("correct JAMBONZ_ACCOUNT_SID, or use a key of that account", "исправьте JAMBONZ_ACCOUNT_SID или возьмите ключ этого аккаунта"),
+            Text::fixed(
+                "the API key is good, but not for this account",
+                "ключ API действителен, но не для этого аккаунта",
+            ),
+            Text::fixed(
+                "correct JAMBONZ_ACCOUNT_SID, or use a key of that account",
+                "исправьте JAMBONZ_ACCOUNT_SID или возьмите ключ этого аккаунта",
+            ),
         ),
         Error::NotFound { .. } => (
             Text::fixed(
@@ -84,7 +89,10 @@ fn fault(report: &mut Report<'_>, error: &Error) {
                 "сверьте GUID в TARGET_SIP_URI со страницей приложения в портале jambonz",
             ),
         ),
-        Error::UnknownRoute { .. } | Error::NotJson { .. } | Error::Redirected { .. } | Error::UnexpectedJson { .. } => (
+        Error::UnknownRoute { .. }
+        | Error::NotJson { .. }
+        | Error::Redirected { .. }
+        | Error::UnexpectedJson { .. } => (
             Text::fixed("what answers there is not jambonz' API", "по этому адресу отвечает не API jambonz"),
             Text::fixed(
                 "check JAMBONZ_API_BASE_URL, which looks like https://api.example.com/v1",
@@ -103,7 +111,10 @@ fn fault(report: &mut Report<'_>, error: &Error) {
             ),
         ),
         Error::Tls { host, .. } => (
-            Text::new(format!("the certificate of {host} cannot be trusted"), format!("сертификату {host} нельзя доверять")),
+            Text::new(
+                format!("the certificate of {host} cannot be trusted"),
+                format!("сертификату {host} нельзя доверять"),
+            ),
             Text::fixed("renew or correct it", "обновите или исправьте его"),
         ),
         other => (

@@ -53,7 +53,10 @@ async fn examine(arguments: &Arguments, screen: &Screen, report: &mut Report<'_>
     let settings = match configuration::load(arguments) {
         Ok(found) => {
             let source = screen.text(&found.source).to_owned();
-            report.fine(Check::Settings, Text::new(format!("complete (from {source})"), format!("полные (источник: {source})")));
+            report.fine(
+                Check::Settings,
+                Text::new(format!("complete (from {source})"), format!("полные (источник: {source})")),
+            );
             found.settings
         }
         Err(Failure::Keys(problems)) => {
@@ -68,8 +71,8 @@ async fn examine(arguments: &Arguments, screen: &Screen, report: &mut Report<'_>
             Text::new(warning.in_locale(codex_core_sip::Locale::En), warning.in_locale(codex_core_sip::Locale::Ru)),
         );
     }
-    let address = WebSocketAddress::parse(&settings.sip.wss_server)
-        .map_err(|text| Failure::Other(Kind::Settings, text))?;
+    let address =
+        WebSocketAddress::parse(&settings.sip.wss_server).map_err(|text| Failure::Other(Kind::Settings, text))?;
     let Some(addresses) = name(report, &address).await else { return Ok(()) };
     if !connection(report, &address, &addresses).await || !websocket(report, &settings, &address, &addresses).await? {
         return Ok(());

@@ -9,8 +9,8 @@ use rtc::stun::attributes::{ATTR_NONCE, ATTR_REALM, ATTR_USERNAME};
 use rtc::stun::error_code::ErrorCodeAttribute;
 use rtc::stun::integrity::MessageIntegrity;
 use rtc::stun::message::{
-    BINDING_REQUEST, CLASS_REQUEST, CLASS_SUCCESS_RESPONSE, Getter, METHOD_ALLOCATE, METHOD_REFRESH, Message, MessageType,
-    Setter, TransactionId,
+    BINDING_REQUEST, CLASS_REQUEST, CLASS_SUCCESS_RESPONSE, Getter, METHOD_ALLOCATE, METHOD_REFRESH, Message,
+    MessageType, Setter, TransactionId,
 };
 use rtc::stun::textattrs::TextAttribute;
 use rtc::stun::xoraddr::XorMappedAddress;
@@ -88,8 +88,12 @@ fn tell(report: &mut Report<'_>, check: Check, url: &str, fault: Fault) {
         Fault::Silent(details) => (
             Text::new(format!("{url} does not answer"), format!("{url} не отвечает")),
             Text::new(
-                format!("check host and port in {key}, that the server runs, and that UDP gets through the firewalls; a dead server delays every call's setup, so take it out if it is not needed"),
-                format!("проверьте хост и порт в {key}, работает ли сервер и проходит ли UDP через межсетевые экраны; неработающий сервер задерживает каждый звонок — уберите его, если он не нужен"),
+                format!(
+                    "check host and port in {key}, that the server runs, and that UDP gets through the firewalls; a dead server delays every call's setup, so take it out if it is not needed"
+                ),
+                format!(
+                    "проверьте хост и порт в {key}, работает ли сервер и проходит ли UDP через межсетевые экраны; неработающий сервер задерживает каждый звонок — уберите его, если он не нужен"
+                ),
             ),
             details,
         ),
@@ -97,7 +101,10 @@ fn tell(report: &mut Report<'_>, check: Check, url: &str, fault: Fault) {
             let credentials = matches!(status, 401 | 431 | 441);
             (
                 if credentials {
-                    Text::new(format!("{url} refuses user and password ({status})"), format!("{url} не принимает имя и пароль ({status})"))
+                    Text::new(
+                        format!("{url} refuses user and password ({status})"),
+                        format!("{url} не принимает имя и пароль ({status})"),
+                    )
                 } else {
                     Text::new(format!("{url} gives no relay ({status})"), format!("{url} не выделяет relay ({status})"))
                 },
@@ -113,8 +120,14 @@ fn tell(report: &mut Report<'_>, check: Check, url: &str, fault: Fault) {
             )
         }
         Fault::Nonsense(details) => (
-            Text::new(format!("{url} answers, but not as STUN or TURN do"), format!("{url} отвечает, но не как STUN или TURN")),
-            Text::new(format!("another service listens there: check the port in {key}"), format!("там другая служба: проверьте порт в {key}")),
+            Text::new(
+                format!("{url} answers, but not as STUN or TURN do"),
+                format!("{url} отвечает, но не как STUN или TURN"),
+            ),
+            Text::new(
+                format!("another service listens there: check the port in {key}"),
+                format!("там другая служба: проверьте порт в {key}"),
+            ),
             details,
         ),
     };
@@ -235,8 +248,12 @@ async fn reachable(url: &str, server: &Server) -> Result<Text, Fault> {
         Ok(Ok(_stream)) => {
             let took = start.elapsed().as_millis();
             Ok(Text::new(
-                format!("{url}: somebody listens ({took} ms); not tried further, since this program uses UDP only (browsers use it)"),
-                format!("{url}: порт открыт ({took} мс); дальше не проверялось: эта программа использует только UDP (браузеры — и это)"),
+                format!(
+                    "{url}: somebody listens ({took} ms); not tried further, since this program uses UDP only (browsers use it)"
+                ),
+                format!(
+                    "{url}: порт открыт ({took} мс); дальше не проверялось: эта программа использует только UDP (браузеры — и это)"
+                ),
             ))
         }
         Ok(Err(error)) => Err(Fault::Silent(error.to_string())),
@@ -294,7 +311,8 @@ fn refusal(answer: &Message) -> Fault {
     let mut code = ErrorCodeAttribute::default();
     match code.get_from(answer) {
         Ok(()) => {
-            let phrase: String = String::from_utf8_lossy(&code.reason).chars().filter(|c| !c.is_control()).take(100).collect();
+            let phrase: String =
+                String::from_utf8_lossy(&code.reason).chars().filter(|c| !c.is_control()).take(100).collect();
             Fault::Refused(code.code.0, format!("{} {phrase}", code.code.0))
         }
         Err(error) => Fault::Nonsense(error.to_string()),
