@@ -6,6 +6,7 @@
 //! - [`sipp_log`]: the exact bytes that SIPp sent and received,
 //! - [`phone`]: our client as scenarios use it, with everything it told and heard,
 //! - [`audio`], [`rtp_recording`]: tones made and measured in WAV files, and made as RTP for SIPp to play,
+//! - [`codex_call`]: the terminal program as a process,
 //! - [`jambonz`]: a stand-in for jambonz' REST API that answers with recorded bytes,
 //! - [`gateway`]: a SIP edge over WebSocket and a WebRTC voicebot, built from the server side of `codex-core-sip`.
 //!
@@ -14,6 +15,7 @@
 //! to that within one test program).
 
 pub mod audio;
+pub mod codex_call;
 pub mod gateway;
 pub mod jambonz;
 pub mod peers;

@@ -1,6 +1,6 @@
 //! The client made of keys: the name of its target comes from elsewhere, and no call waits for it for long.
 
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -1,14 +1,15 @@
 //! `codex-call` as a process, against the embedded gateway.
 
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
-
-mod program;
-
 use std::time::Duration;
 
 use codex_e2e::audio::Audio;
+use codex_e2e::codex_call::{Call, Run, keys, keys_of};
 use codex_e2e::gateway::{Gateway, GatewayEvent, Voicebot};
-use program::{Run, codex_call, keys};
+
+/// The program of this build with these keys.
+fn codex_call(keys: &[(String, String)]) -> Call {
+    Call::new(std::path::Path::new(env!("CARGO_BIN_EXE_codex-call")), keys)
+}
 
 const PATIENCE: Duration = Duration::from_secs(40);
 
@@ -146,7 +147,7 @@ async fn interrupted_before_the_call_is_up_is_130() {
     // Nobody ever answers the handshake.
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("ws://{}", listener.local_addr().unwrap());
-    let child = codex_call(&program::keys_of(&url)).arg("--json").spawn();
+    let child = codex_call(&keys_of(&url)).arg("--json").spawn();
     let (_open, _) = tokio::time::timeout(PATIENCE, listener.accept()).await.unwrap().unwrap();
     child.interrupt();
     let run = child.end().await;

@@ -1,16 +1,19 @@
 //! `codex-call doctor` against a deployment with one fault at a time: the fault is found, nothing else is, and what is
 //! said of it is right in English and Russian.
 
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
-
-mod program;
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use codex_core_sip::sip::message::StatusCode;
 use codex_core_sip::transport::TlsIdentity;
+use codex_e2e::codex_call::{Call, Run, keys};
 use codex_e2e::gateway::{Gateway, Voicebot};
 use codex_e2e::jambonz::{ACCOUNT_KEY, ACCOUNT_SID, HELLO_WORLD, JambonzApi, OTHER_ACCOUNT_SID};
 use codex_e2e::peers::{Authority, Identity};
-use program::{Run, codex_call, keys};
+
+/// The program of this build with these keys.
+fn codex_call(keys: &[(String, String)]) -> Call {
+    Call::new(std::path::Path::new(env!("CARGO_BIN_EXE_codex-call")), keys)
+}
 
 /// Examines the deployment in both languages and wants one fault, at `check`, with this status and these words.
 async fn finds(

@@ -41,7 +41,7 @@ pub(crate) fn load(arguments: &Arguments) -> Result<Configuration, Failure> {
     }
     match arguments.customer_data.as_deref().map(|data| (data, data.strip_prefix('@'))) {
         Some((_, Some(file))) => {
-            keys = keys.with(CUSTOMER_DATA, &read(Path::new(file))?, &format!("--customer-data @{file}"))
+            keys = keys.with(CUSTOMER_DATA, &read(Path::new(file))?, &format!("--customer-data @{file}"));
         }
         Some((data, None)) => keys = keys.with(CUSTOMER_DATA, data, "--customer-data"),
         None => {}

@@ -13,7 +13,7 @@
 //! doctor       the deployment, step by step
 //! ```
 
-#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a program for people prints")]
+#![expect(clippy::print_stderr, reason = "a program for people prints")]
 
 mod arguments;
 mod configuration;

@@ -150,7 +150,7 @@ impl Screen {
                 ));
             }
             Event::Dtmf(event) => {
-                self.line(&format!("{} {}", self.say("the far end pressed", "на том конце нажали"), event.tone))
+                self.line(&format!("{} {}", self.say("the far end pressed", "на том конце нажали"), event.tone));
             }
             Event::Reconnecting(event) => self.line(&format!(
                 "{} {} ({} ms)",

@@ -11,7 +11,7 @@ pub(super) async fn check(report: &mut Report<'_>, settings: &Settings) {
     let Some(api) = &settings.api else {
         return report.left_out(
             Check::Api,
-            Text::fixed(
+            &Text::fixed(
                 "JAMBONZ_API_BASE_URL, JAMBONZ_API_KEY and JAMBONZ_ACCOUNT_SID are not set; nothing is looked up",
                 "JAMBONZ_API_BASE_URL, JAMBONZ_API_KEY и JAMBONZ_ACCOUNT_SID не заданы; имена не запрашиваются",
             ),
@@ -32,7 +32,7 @@ pub(super) async fn check(report: &mut Report<'_>, settings: &Settings) {
                     let count = found.len();
                     report.fine(
                     Check::Api,
-                    Text::new(
+                    &Text::new(
                         format!("the key is good; the account has {count} applications; the target is none of them by GUID"),
                         format!("ключ подходит; приложений в аккаунте: {count}; цель задана не по GUID приложения"),
                     ),
@@ -45,13 +45,14 @@ pub(super) async fn check(report: &mut Report<'_>, settings: &Settings) {
 }
 
 fn name(report: &mut Report<'_>, settings: &Settings, application: ApplicationSid, found: &str) {
-    report.fine(Check::Api, Text::new(format!("{application} is `{found}`"), format!("{application} — это «{found}»")));
+    report
+        .fine(Check::Api, &Text::new(format!("{application} is `{found}`"), format!("{application} — это «{found}»")));
     if let Some(configured) = &settings.sip.target_application_name
         && configured.as_str() != found
     {
         report.warn(
             Check::Api,
-            Text::new(
+            &Text::new(
                 format!("TARGET_APPLICATION_NAME is `{configured}`, and that is what is shown"),
                 format!("TARGET_APPLICATION_NAME — «{configured}», показывается оно"),
             ),
@@ -122,5 +123,5 @@ fn fault(report: &mut Report<'_>, error: &Error) {
             Text::fixed("look at the API server's log", "посмотрите журнал сервера API"),
         ),
     };
-    report.fault(Check::Api, Kind::Api, Explanation::new(what, remedy), Some(error.to_string()));
+    report.fault(Check::Api, Kind::Api, &Explanation::new(what, remedy), Some(&error.to_string()));
 }

@@ -67,7 +67,7 @@ pub(super) async fn check(report: &mut Report<'_>, line: &Line, sound: &Sound, l
     };
     report.fine(
         Check::Call,
-        Text::new(
+        &Text::new(
             format!("answered after {set_up} ms; {en}; RTT {rtt} ms"),
             format!("ответ через {set_up} мс; {ru}; RTT {rtt} мс"),
         ),
@@ -128,5 +128,5 @@ fn silent(report: &mut Report<'_>, received: u64, metrics: Option<&MetricsEvent>
             ),
         )
     };
-    report.fault(Check::Call, Kind::Audio, explanation, Some(details));
+    report.fault(Check::Call, Kind::Audio, &explanation, Some(&details));
 }

@@ -99,13 +99,13 @@ impl Facts {
             format!("for {names}; valid until {end} ({days} days); issued by {}", self.issuer),
             format!("для {names}; действует до {end} (дней: {days}); выдан {}", self.issuer),
         );
-        report.fine(Check::Certificate, text);
+        report.fine(Check::Certificate, &text);
         if days < WARNED_DAYS {
             let text = Text::new(
                 format!("it expires in {days} days: renew it, and have the edge load it"),
                 format!("истекает через {days} дн.: обновите его и перезагрузите на SIP-сервере"),
             );
-            report.warn(Check::Certificate, text);
+            report.warn(Check::Certificate, &text);
         }
     }
 

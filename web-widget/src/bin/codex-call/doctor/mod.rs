@@ -55,7 +55,7 @@ async fn examine(arguments: &Arguments, screen: &Screen, report: &mut Report<'_>
             let source = screen.text(&found.source).to_owned();
             report.fine(
                 Check::Settings,
-                Text::new(format!("complete (from {source})"), format!("полные (источник: {source})")),
+                &Text::new(format!("complete (from {source})"), format!("полные (источник: {source})")),
             );
             found.settings
         }
@@ -68,7 +68,7 @@ async fn examine(arguments: &Arguments, screen: &Screen, report: &mut Report<'_>
     for warning in &settings.warnings {
         report.warn(
             Check::Settings,
-            Text::new(warning.in_locale(codex_core_sip::Locale::En), warning.in_locale(codex_core_sip::Locale::Ru)),
+            &Text::new(warning.in_locale(codex_core_sip::Locale::En), warning.in_locale(codex_core_sip::Locale::Ru)),
         );
     }
     let address =
@@ -106,7 +106,7 @@ async fn name(report: &mut Report<'_>, address: &WebSocketAddress) -> Option<Vec
                 let mut listed: Vec<String> = addresses.iter().map(|address| address.ip().to_string()).collect();
                 listed.dedup();
                 let text = format!("{} → {}", address.host, listed.join(", "));
-                report.fine(Check::Name, Text::new(text.clone(), text));
+                report.fine(Check::Name, &Text::new(text.clone(), text));
                 return Some(addresses);
             }
             "it has no address".to_owned()
@@ -125,7 +125,7 @@ async fn connection(report: &mut Report<'_>, address: &WebSocketAddress, address
         match timeout(CONNECT_LIMIT, TcpStream::connect(one)).await {
             Ok(Ok(_stream)) => {
                 let text = format!("{one}, {} ms", start.elapsed().as_millis());
-                report.fine(Check::Connection, Text::new(text.clone(), text));
+                report.fine(Check::Connection, &Text::new(text.clone(), text));
                 return true;
             }
             Ok(Err(error)) => problem = error.to_string(),
@@ -159,16 +159,16 @@ async fn websocket(
             if let Some(facts) = facts {
                 explanation.what = facts.added_to(&explanation.what, fault);
             }
-            report.fault(Check::Certificate, Kind::Tls, explanation, Some(error.to_string()));
+            report.fault(Check::Certificate, Kind::Tls, &explanation, Some(&error.to_string()));
             return Ok(false);
         }
         (_, Some(facts)) => facts.tell(report),
         (_, None) if !address.secure => {
             let (en, ru) = ("none: ws:// is not encrypted", "нет: ws:// без шифрования");
             if address.is_loopback() {
-                report.left_out(Check::Certificate, Text::fixed(en, ru));
+                report.left_out(Check::Certificate, &Text::fixed(en, ru));
             } else {
-                report.warn(Check::Certificate, Text::fixed(en, ru));
+                report.warn(Check::Certificate, &Text::fixed(en, ru));
             }
         }
         (_, None) => {}
@@ -177,7 +177,7 @@ async fn websocket(
         Ok(flow) => {
             flow.close().await;
             let text = Text::fixed("SIP over WebSocket (sub-protocol sip)", "SIP поверх WebSocket (субпротокол sip)");
-            report.fine(Check::WebSocket, text);
+            report.fine(Check::WebSocket, &text);
             Ok(true)
         }
         Err(error) => {
@@ -192,7 +192,7 @@ async fn registration(report: &mut Report<'_>, line: &Line) -> bool {
     match line.client.register().await {
         Ok(()) => {
             let took = start.elapsed().as_millis();
-            report.fine(Check::Registration, Text::new(format!("accepted, {took} ms"), format!("принята, {took} мс")));
+            report.fine(Check::Registration, &Text::new(format!("accepted, {took} ms"), format!("принята, {took} мс")));
             true
         }
         Err(error) => {
@@ -206,15 +206,15 @@ async fn registration(report: &mut Report<'_>, line: &Line) -> bool {
 fn target(report: &mut Report<'_>, settings: &Settings) {
     let uri = &settings.sip.target_uri;
     let Some(application) = settings.target_application() else {
-        return report.fine(Check::Target, Text::new(uri.clone(), uri.clone()));
+        return report.fine(Check::Target, &Text::new(uri.clone(), uri.clone()));
     };
     let with_prefix = format!("app-{application}@");
     if uri.to_ascii_lowercase().contains(&with_prefix) {
-        return report.fine(Check::Target, Text::new(uri.clone(), uri.clone()));
+        return report.fine(Check::Target, &Text::new(uri.clone(), uri.clone()));
     }
     report.warn(
         Check::Target,
-        Text::new(
+        &Text::new(
             format!("a bare GUID has no rule of its own in jambonz: the call goes to the account's application for SIP device calls, whichever that is; to reach this one for sure, write sip:app-{application}@… (the user must be allowed to call applications)"),
             format!("для GUID без app- у jambonz нет отдельного правила: звонок попадёт в приложение аккаунта для SIP-устройств, каким бы оно ни было; чтобы попасть именно в это, напишите sip:app-{application}@… (пользователю должны быть разрешены звонки приложениям)"),
         ),

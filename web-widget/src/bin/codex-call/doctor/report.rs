@@ -86,29 +86,29 @@ impl<'a> Report<'a> {
     }
 
     /// As it should be.
-    pub(super) fn fine(&mut self, check: Check, text: Text) {
-        self.tell(check, "✓", "ok", &text);
+    pub(super) fn fine(&mut self, check: Check, text: &Text) {
+        self.tell(check, "✓", "ok", text);
     }
 
     /// Works, but should be looked at.
-    pub(super) fn warn(&mut self, check: Check, text: Text) {
+    pub(super) fn warn(&mut self, check: Check, text: &Text) {
         self.warnings += 1;
-        self.tell(check, "!", "warning", &text);
+        self.tell(check, "!", "warning", text);
     }
 
     /// Not looked at, and why.
-    pub(super) fn left_out(&mut self, check: Check, text: Text) {
-        self.tell(check, "–", "left_out", &text);
+    pub(super) fn left_out(&mut self, check: Check, text: &Text) {
+        self.tell(check, "–", "left_out", text);
     }
 
     /// Wrong, with what to do about it.
-    pub(super) fn fault(&mut self, check: Check, kind: Kind, explanation: Explanation, details: Option<String>) {
+    pub(super) fn fault(&mut self, check: Check, kind: Kind, explanation: &Explanation, details: Option<&str>) {
         self.faults += 1;
         self.first_fault.get_or_insert((kind, check));
         self.tell(check, "✗", "fault", &explanation.what);
         let remedy = self.screen.text(&explanation.remedy);
         self.screen.line(&format!("  {}: {remedy}", self.screen.say("what to do", "что делать")));
-        if let Some(details) = &details {
+        if let Some(details) = details {
             self.screen.line(&format!("  {}: {details}", self.screen.say("details", "подробности")));
         }
         self.screen.object(&json!({
@@ -119,7 +119,7 @@ impl<'a> Report<'a> {
 
     /// Wrong, as an error says.
     pub(super) fn error(&mut self, check: Check, error: &Error) {
-        self.fault(check, Kind::of(error), Explanation::of(error), Some(error.to_string()));
+        self.fault(check, Kind::of(error), &Explanation::of(error), Some(&error.to_string()));
     }
 
     pub(super) fn wrong_settings(&mut self, problems: &KeyProblems) {
@@ -128,7 +128,7 @@ impl<'a> Report<'a> {
             "исправьте их там, где они заданы; все настройки перечислены в `codex-call --help`",
         );
         let what = Text::new(problems.in_locale(Locale::En), problems.in_locale(Locale::Ru));
-        self.fault(Check::Settings, Kind::Settings, Explanation::new(what, remedy), None);
+        self.fault(Check::Settings, Kind::Settings, &Explanation::new(what, remedy), None);
     }
 
     /// The sum of it.

@@ -55,7 +55,7 @@ pub(super) async fn check(report: &mut Report<'_>, config: &SipClientConfig) {
     if config.ice_servers.is_empty() {
         return report.left_out(
             Check::Stun,
-            Text::fixed(
+            &Text::fixed(
                 "no STUN_URLS and no TURN_URLS; behind NAT audio may need them",
                 "STUN_URLS и TURN_URLS не заданы; за NAT без них звука может не быть",
             ),
@@ -70,7 +70,7 @@ pub(super) async fn check(report: &mut Report<'_>, config: &SipClientConfig) {
                 _ => binding(url).await,
             };
             match found {
-                Ok(text) => report.fine(check, text),
+                Ok(text) => report.fine(check, &text),
                 Err(fault) => tell(report, check, url, fault),
             }
         }
@@ -131,7 +131,7 @@ fn tell(report: &mut Report<'_>, check: Check, url: &str, fault: Fault) {
             details,
         ),
     };
-    report.fault(check, Kind::Stun, Explanation::new(what, remedy), Some(details));
+    report.fault(check, Kind::Stun, &Explanation::new(what, remedy), Some(&details));
 }
 
 fn server(url: &str) -> Server {
