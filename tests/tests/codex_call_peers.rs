@@ -187,7 +187,7 @@ async fn the_doctor_finds_what_is_wrong_with_the_connection() -> Result<(), Fail
             finds(|| Ok(codex_call(stage, &edge)?.env("JAMBONZ_WSS_ADDRESS", &closed)), "connection", 4, wrong_port)
                 .await?;
             let not_tls = format!("wss://localhost:{}/", ports::EDGE_WS);
-            let words: [&[&str]; 2] = [&["TLS", "the port"], &["TLS", "порт"]];
+            let words: [&[&str]; 2] = [&["does not speak TLS", "the port"], &["не по TLS", "порт"]];
             finds(|| Ok(codex_call(stage, &edge)?.env("JAMBONZ_WSS_ADDRESS", &not_tls)), "certificate", 5, words).await
         })
         .await

@@ -24,8 +24,8 @@
 //! # Ok::<(), codex_web_widget::KeyProblems>(())
 //! ```
 //!
-//! With the feature `client`, `create_client(&keys, engine)` answers with a [`Client`]: a
-//! [`CodexSipClient`](codex_core_sip::client::ClientSession) whose target's name is looked up at jambonz' API in the background.
+//! With the feature `client`, `create_client(&keys, engine)` answers with a [`Client`]: core-sip's `CodexSipClient` whose
+//! target's name is looked up at jambonz' API in the background.
 //!
 //! # What is where
 //!
@@ -107,6 +107,11 @@
 //! # What it is not
 //!
 //! Not the widget that a page shows, nor its WebAssembly: those are made of this.
+
+#![cfg_attr(
+    not(feature = "client"),
+    allow(rustdoc::broken_intra_doc_links, reason = "the client is documented where it is")
+)]
 
 #[cfg(feature = "client")]
 mod client;

@@ -148,17 +148,32 @@ async fn websocket(
     address: &WebSocketAddress,
     addresses: &[SocketAddr],
 ) -> Result<bool, Failure> {
-    let facts = if address.secure { certificate::read(address, addresses).await } else { None };
     let mut transport = WebSocketSettings::new(settings.sip.wss_server.as_str());
     transport.url_key = "JAMBONZ_WSS_ADDRESS".to_owned();
     transport.tls.extra_ca_certificates_pem.clone_from(&settings.sip.extra_ca_certificates_pem);
-    let connected = WebSocketTransport::new(transport)?.connect().await;
+    let transport = WebSocketTransport::new(transport)?;
+    let reading = async { if address.secure { certificate::read(address, addresses).await } else { None } };
+    let (facts, connected) = tokio::join!(reading, transport.connect());
     match (&connected, &facts) {
         (Err(error @ Error::Tls { fault, .. }), facts) => {
             let mut explanation = Explanation::of(error);
             if let Some(facts) = facts {
                 explanation.what = facts.added_to(&explanation.what, fault);
             }
+            report.fault(Check::Certificate, Kind::Tls, &explanation, Some(&error.to_string()));
+            return Ok(false);
+        }
+        (Err(error @ Error::Timeout { .. }), None) if address.secure => {
+            let explanation = Explanation::new(
+                Text::new(
+                    format!("somebody listens at {}:{}, but does not speak TLS", address.host, address.port),
+                    format!("на {}:{} кто-то слушает, но не по TLS", address.host, address.port),
+                ),
+                Text::fixed(
+                    "check the port in JAMBONZ_WSS_ADDRESS: it may be the one for ws://, or of another service",
+                    "проверьте порт в JAMBONZ_WSS_ADDRESS: возможно, он для ws:// или принадлежит другой службе",
+                ),
+            );
             report.fault(Check::Certificate, Kind::Tls, &explanation, Some(&error.to_string()));
             return Ok(false);
         }
