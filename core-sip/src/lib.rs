@@ -28,7 +28,7 @@
 //!  metadata    CustomerData, names, tags,          sip  user_agent ─ dialog ─ transaction ─ registration, registrar
 //!              the headers that carry them              digest ─ message ─ header ─ uri ─ sdp
 //!     ports ►  transport::SignalingTransport       media::MediaEngine    media::AudioSource, media::AudioSink
-//!              application_names::ApplicationNames
+//!              application_names::ApplicationNames       call_record::CallRecordSink
 //!     adapters ► websocket (tokio, rustls)         WebRtcEngine          Tone, WavSource, WavRecorder, LevelMeter, echo
 //! ```
 //!
@@ -40,6 +40,7 @@
 //! | [`transport`] | the port for signalling; SIP over WebSocket | `websocket` for the adapter |
 //! | [`media`] | the port for media; audio sources and sinks; WebRTC | `webrtc` for the adapter |
 //! | [`application_names`] | the port for readable names of applications | |
+//! | [`call_record`] | the port for records of calls | |
 //! | [`event`], [`error`], [`config`] | what comes out, what can go wrong, what can be set | |
 //!
 //! `default = ["rsip", "client", "webrtc"]`. With `default-features = false` the crate has neither tokio nor WebRTC nor
@@ -64,6 +65,7 @@
 //! one edge; UDP and TCP transports are not there.
 
 pub mod application_names;
+pub mod call_record;
 pub mod client;
 pub mod config;
 pub mod error;
