@@ -7,6 +7,8 @@
 //! - [`phone`]: our client as scenarios use it, with everything it told and heard,
 //! - [`audio`], [`rtp_recording`]: tones made and measured in WAV files, and made as RTP for SIPp to play,
 //! - [`jambonz`]: a stand-in for jambonz' REST API that answers with recorded bytes,
+//! - [`zammad`]: a stand-in for Zammad's CTI endpoint and REST API, with faults to switch on,
+//! - [`raw_http`]: HTTP requests sent byte for byte,
 //! - [`gateway`]: a SIP edge over WebSocket and a WebRTC voicebot, built from the server side of `codex-core-sip`.
 //!
 //! Tests that need the peers are behind the feature `peers`. They use fixed ports on 127.0.0.1 ([`peers::ports`]), so
@@ -19,10 +21,12 @@ pub mod jambonz;
 pub mod ladder;
 pub mod peers;
 pub mod phone;
+pub mod raw_http;
 pub mod rtp_recording;
 pub mod scenario;
 pub mod sip_trace;
 pub mod sipp_log;
+pub mod zammad;
 
 /// The example of the README runs.
 #[cfg(doctest)]
