@@ -79,6 +79,9 @@ pub struct CallRecord {
     /// How it ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub end: Option<CallEnd>,
+    /// Whether its people were erased: later facts do not bring them back.
+    #[serde(default, skip_serializing_if = "core::ops::Not::not")]
+    pub people_forgotten: bool,
     /// The legs that the application dialled.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub legs: Vec<Leg>,
@@ -184,7 +187,23 @@ impl CallRecord {
     /// The record of a call of which this is the first fact.
     #[must_use]
     pub fn begin(fact: &CallFact) -> Self {
-        let mut record = Self {
+        let mut record = Self::empty(fact.at);
+        record.apply(fact);
+        record
+    }
+
+    /// As [`begin`](Self::begin), for a call whose SIP Call-ID another call has already: Zammad is to know it by its
+    /// `call_sid`.
+    #[must_use]
+    pub fn begin_apart(fact: &CallFact) -> Self {
+        let mut record = Self::empty(fact.at);
+        record.zammad_call_id = present(&fact.call_sid).map(str::to_owned);
+        record.apply(fact);
+        record
+    }
+
+    const fn empty(at: UnixMillis) -> Self {
+        Self {
             call_sid: None,
             sip_call_id: None,
             zammad_call_id: None,
@@ -200,17 +219,16 @@ impl CallRecord {
             trace_id: None,
             language: None,
             customer_data: None,
-            started_at: fact.at,
-            last_fact_at: fact.at,
+            started_at: at,
+            last_fact_at: at,
             answered_at: None,
             person_answered_at: None,
             end: None,
+            people_forgotten: false,
             legs: Vec::new(),
             timeline: Vec::new(),
             sources: Vec::new(),
-        };
-        record.apply(fact);
-        record
+        }
     }
 
     /// Takes a fact in.
@@ -249,10 +267,11 @@ impl CallRecord {
                     || news(&self.sip_call_id, &fact.sip_call_id)
                     || news(&self.application_sid, &fact.application_sid)
                     || news(&self.application_name, &fact.application_name)
-                    || news(&self.display_from, &fact.display_from)
-                    || news(&self.display_to, &fact.display_to)
                     || news(&self.given_tag, &fact.tag)
-                    || (self.customer_data.is_none() && fact.customer_data.is_some())))
+                    || (!self.people_forgotten
+                        && (news(&self.display_from, &fact.display_from)
+                            || news(&self.display_to, &fact.display_to)
+                            || (self.customer_data.is_none() && fact.customer_data.is_some())))))
     }
 
     fn apply_to_call(&mut self, fact: &CallFact) {
@@ -262,19 +281,21 @@ impl CallRecord {
             self.zammad_call_id = self.sip_call_id.clone().or_else(|| self.call_sid.clone());
         }
         self.direction = self.direction.or(fact.direction);
-        take(&mut self.from, &fact.from);
-        take(&mut self.to, &fact.to);
-        take(&mut self.display_from, &fact.display_from);
-        take(&mut self.display_to, &fact.display_to);
+        if !self.people_forgotten {
+            take(&mut self.from, &fact.from);
+            take(&mut self.to, &fact.to);
+            take(&mut self.display_from, &fact.display_from);
+            take(&mut self.display_to, &fact.display_to);
+            if self.customer_data.is_none() {
+                self.customer_data.clone_from(&fact.customer_data);
+            }
+        }
         take(&mut self.given_tag, &fact.tag);
         take(&mut self.application_sid, &fact.application_sid);
         take(&mut self.application_name, &fact.application_name);
         take(&mut self.account_sid, &fact.account_sid);
         take(&mut self.trace_id, &fact.trace_id);
         take(&mut self.language, &fact.language);
-        if self.customer_data.is_none() {
-            self.customer_data.clone_from(&fact.customer_data);
-        }
         match fact.status {
             Some(CallStatus::InProgress) => set_earliest(&mut self.answered_at, fact.at),
             Some(status) if status.is_final() => self.finish(fact, status),
@@ -320,6 +341,8 @@ impl CallRecord {
     }
 
     fn apply_to_leg(&mut self, fact: &CallFact) {
+        // Until the call itself is heard of, this is all that is known of it.
+        take(&mut self.call_sid, &fact.parent_call_sid);
         let status = fact.status.unwrap_or(CallStatus::Trying);
         let answered = matches!(status, CallStatus::InProgress | CallStatus::Completed);
         if answered {
@@ -341,7 +364,9 @@ impl CallRecord {
             }
         };
         let Some(leg) = self.legs.get_mut(index) else { return };
-        take(&mut leg.to, &fact.to);
+        if !self.people_forgotten {
+            take(&mut leg.to, &fact.to);
+        }
         // Statuses are ordered as a call goes; the first of several final ones stays.
         if status > leg.status && !leg.status.is_final() {
             leg.status = status;
@@ -488,6 +513,7 @@ impl CallRecord {
         for leg in &mut self.legs {
             leg.to = None;
         }
+        self.people_forgotten = true;
     }
 }
 

@@ -6,7 +6,11 @@
 //! ends the lease (or its running out, should the process have died). Several replicas may share a store that can be
 //! shared: a lease is held by one of them.
 
+mod alias;
+mod batch;
+mod lane;
 mod routes;
+mod sqlite;
 
 use std::sync::Arc;
 
@@ -15,6 +19,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::{broadcast, watch};
 
 pub use self::routes::{Route, Routes};
+pub use self::sqlite::{SqliteSettings, SqliteStore};
 use crate::call_book::{CallFact, CallRecord, CallState, Channel, Step, StepSet};
 use crate::clock::UnixMillis;
 use crate::error::{Error, Result};
@@ -43,6 +48,8 @@ pub struct Committed {
 pub struct TakeDue {
     /// For which Zammad.
     pub zammad: ZammadName,
+    /// Lanes of which channel.
+    pub channel: Channel,
     /// How many lanes at most.
     pub limit: usize,
     /// Now.
@@ -158,6 +165,8 @@ pub enum StepState {
     Delivered,
     /// On the dead-letter shelf.
     Shelved,
+    /// Given up by a person.
+    Discarded,
 }
 
 /// One step of a lane, for people.
@@ -257,11 +266,13 @@ pub enum Shelf {
     All,
 }
 
-/// What is still to be delivered to one Zammad.
+/// What is still to be delivered to one Zammad on one channel.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct ZammadBacklog {
     /// The Zammad's name.
     pub zammad: ZammadName,
+    /// The channel.
+    pub channel: Channel,
     /// Lanes with a step to deliver.
     pub lanes_pending: u64,
     /// Lanes with a step on the dead-letter shelf.
@@ -274,7 +285,7 @@ pub struct ZammadBacklog {
 /// Counts for metrics and the admin page.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Backlog {
-    /// For each Zammad that has anything to deliver or on the shelf.
+    /// For each Zammad and channel that has anything to deliver or on the shelf.
     pub zammads: Vec<ZammadBacklog>,
     /// Calls not over yet.
     pub calls_open: u64,
