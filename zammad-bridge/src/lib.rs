@@ -24,6 +24,7 @@ pub mod call_book;
 pub mod clock;
 pub mod delivery;
 pub mod error;
+pub mod metrics;
 pub mod record;
 pub mod store;
 
