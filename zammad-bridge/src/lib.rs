@@ -12,6 +12,7 @@
 //! | [`record`] | what an agent sees, in English and Russian: pure |
 //! | [`store`] | the port [`store::CallStore`]: facts are on disk before they are acknowledged; adapter on SQLite |
 //! | [`delivery`] | the port [`delivery::Zammad`]; order, retries, circuit, dead letters; caller log and tickets |
+//! | [`receive`] | jambonz' hooks, reports of other programs, and the application behind the bridge |
 //! | [`clock`], [`error`] | time that comes in from outside; what can go wrong and what to do |
 //!
 //! # What is promised
@@ -24,7 +25,9 @@ pub mod call_book;
 pub mod clock;
 pub mod delivery;
 pub mod error;
+mod http_client;
 pub mod metrics;
+pub mod receive;
 pub mod record;
 pub mod store;
 
