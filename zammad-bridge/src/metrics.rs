@@ -109,6 +109,8 @@ pub enum UpstreamOutcome {
     Unreachable,
     /// It did not answer in time.
     TimedOut,
+    /// It was not asked: too many requests were under way or waiting.
+    Dropped,
 }
 
 impl UpstreamOutcome {
@@ -118,6 +120,7 @@ impl UpstreamOutcome {
             Self::Failed => "failed",
             Self::Unreachable => "unreachable",
             Self::TimedOut => "timed_out",
+            Self::Dropped => "dropped",
         }
     }
 }

@@ -11,158 +11,178 @@ use axum::response::Response;
 use bytes::Bytes;
 use tracing::{error, info, warn};
 
-use super::upstream::{HookAnswer, HookRequest, end_to_end};
+use super::stopwatch::Stopwatch;
+use super::upstream::{HookAnswer, HookRequest, UpstreamHook, end_to_end};
 use super::verbs::{Tagged, tagged};
 use super::webhook::{TagData, Webhook, tag_keys};
 use super::{Receiver, answers, proxy};
 use crate::call_book::CallFact;
+use crate::metrics::{Received, Upstream, UpstreamOutcome, Way};
 
 /// How long a call waits for its facts to be on disk before it goes on without.
 pub const STORE_GRACE: Duration = Duration::from_millis(500);
 
 pub(super) async fn receive(State(receiver): State<Receiver>, request: Request) -> Response {
-    if request.method() != Method::POST {
-        return answers::only_post(request.method().as_str());
-    }
-    let (parts, body) = request.into_parts();
-    let body = match receiver.body(body).await {
-        Ok(body) => body,
-        Err(refusal) => return refusal,
+    let watch = Stopwatch::start();
+    let (response, outcome) = match receiver.take_call(request).await {
+        Ok(answered) => answered,
+        Err(refusal) => (refusal, Received::Refused),
     };
-    let is_known_sender = match receiver.authenticate(&parts.headers, &body) {
-        Ok(is_known) => is_known,
-        Err(refusal) => return refusal,
-    };
-    receiver.counters.call_hooks.add();
-    let announced = receiver.announce(&body, is_known_sender);
-    let Some(upstream) = receiver.settings.upstream.clone() else {
-        let tag_data = announced.await;
-        return match &receiver.settings.verbs {
-            Some(verbs) => verbs_answer(verbs, &tag_data),
-            None => answers::problem(
-                StatusCode::SERVICE_UNAVAILABLE,
-                "the bridge has no application to ask and no verbs of its own",
-                "set UPSTREAM_CALL_HOOK to the application's own call_hook, or VERBS_FILE to a file with verbs",
-            ),
-        };
-    };
-    if proxy::has_passed_here(&parts.headers) {
-        return answers::problem(
-            StatusCode::LOOP_DETECTED,
-            "the request came here again: UPSTREAM_CALL_HOOK leads back to this bridge",
-            "point UPSTREAM_CALL_HOOK at the application itself",
-        );
-    }
-    let mut headers = end_to_end(&parts.headers);
-    // The answer is to be read here, so it must not be packed.
-    headers.remove(header::ACCEPT_ENCODING);
-    proxy::add_via(&mut headers);
-    let request = HookRequest { query: parts.uri.query().map(str::to_owned), headers, body: body.clone() };
-    let limit = receiver.settings.upstream_call_limit;
-    let (tag_data, answer) = tokio::join!(announced, tokio::time::timeout(limit, upstream.post(request)));
-    let tag = shown_tag(&tag_data);
-    match answer {
-        Ok(Ok(answer)) if answer.is_success() => {
-            receiver.counters.upstream_answered.add();
-            passed_on(answer, &tag_data)
-        }
-        Ok(Ok(answer)) => {
-            receiver.counters.upstream_failed.add();
-            warn!(tag, status = answer.status.as_u16(), "the application refused a call");
-            receiver.fallback(&tag_data).unwrap_or_else(|| passed_on(answer, &tag_data))
-        }
-        Ok(Err(fault)) => {
-            receiver.counters.upstream_failed.add();
-            warn!(tag, %fault, "the application cannot be asked for a call's verbs");
-            receiver.fallback(&tag_data).unwrap_or_else(|| {
-                answers::problem(
-                    StatusCode::BAD_GATEWAY,
-                    "the application cannot be reached",
-                    "look at the application that UPSTREAM_CALL_HOOK names, and set FALLBACK_VERBS_FILE for such times",
-                )
-            })
-        }
-        Err(_) => {
-            receiver.counters.upstream_slow.add();
-            warn!(tag, limit_ms = limit.as_millis(), "the application did not answer a call in time");
-            receiver.fallback(&tag_data).unwrap_or_else(|| {
-                answers::problem(
-                    StatusCode::GATEWAY_TIMEOUT,
-                    "the application did not answer in time",
-                    "look at the application that UPSTREAM_CALL_HOOK names, and set FALLBACK_VERBS_FILE for such times",
-                )
-            })
-        }
-    }
+    receiver.metrics.received(Way::CallHook, outcome, watch.elapsed());
+    response
+}
+
+/// What became of a call's announcement.
+struct Announced {
+    /// What goes into the `tag` verb; empty if the payload cannot be read.
+    tag_data: TagData,
+    outcome: Received,
+}
+
+/// Why the application gave no answer.
+struct Unanswered {
+    /// What jambonz is told if there are no fallback verbs.
+    status: StatusCode,
+    /// For the log.
+    problem: String,
 }
 
 impl Receiver {
-    /// Reads what the call_hook says and commits it, waiting for the disk no longer than [`STORE_GRACE`]. What goes into
-    /// the `tag` verb; empty if the payload cannot be read.
-    async fn announce(&self, body: &Bytes, is_known_sender: bool) -> TagData {
+    /// Takes a call in. Once the sender was let in, every way leads to an answer with which the call can go on.
+    async fn take_call(&self, request: Request) -> Result<(Response, Received), Response> {
+        if request.method() != Method::POST {
+            return Err(answers::only_post(request.method().as_str()));
+        }
+        let (parts, body) = request.into_parts();
+        let body = self.body(body).await?;
+        let is_known_sender = self.authenticate(&parts.headers, &body)?;
+        let Some(upstream) = &self.settings.upstream else {
+            let announced = self.announce(&body, is_known_sender).await;
+            let response = match &self.settings.verbs {
+                Some(verbs) => verbs_answer(verbs, &announced.tag_data),
+                None => answers::problem(
+                    StatusCode::SERVICE_UNAVAILABLE,
+                    "the bridge has no application to ask and no verbs of its own",
+                    "set UPSTREAM_CALL_HOOK to the application's own call_hook, or VERBS_FILE to a file with verbs",
+                ),
+            };
+            return Ok((response, announced.outcome));
+        };
+        if proxy::has_passed_here(&parts.headers) {
+            return Err(answers::problem(
+                StatusCode::LOOP_DETECTED,
+                "the request came here again: UPSTREAM_CALL_HOOK leads back to this bridge",
+                "point UPSTREAM_CALL_HOOK at the application itself",
+            ));
+        }
+        let mut headers = end_to_end(&parts.headers);
+        // The answer is to be read here, so it must not be packed.
+        headers.remove(header::ACCEPT_ENCODING);
+        proxy::add_via(&mut headers);
+        let request = HookRequest { query: parts.uri.query().map(str::to_owned), headers, body: body.clone() };
+        let (announced, answer) =
+            tokio::join!(self.announce(&body, is_known_sender), self.ask(upstream.as_ref(), request));
+        let tag_data = &announced.tag_data;
+        let tag = shown_tag(tag_data);
+        let response = match answer {
+            Ok(answer) if answer.is_success() => passed_on(answer, tag_data),
+            Ok(answer) => {
+                warn!(tag, status = answer.status.as_u16(), "the application refused a call");
+                self.fallback(tag_data).unwrap_or_else(|| passed_on(answer, tag_data))
+            }
+            Err(Unanswered { status, problem }) => {
+                warn!(tag, problem, "a call goes without the application's verbs");
+                self.fallback(tag_data).unwrap_or_else(|| {
+                    let remedy = "look at the application that UPSTREAM_CALL_HOOK names, and set FALLBACK_VERBS_FILE for \
+                                  such times";
+                    answers::problem(status, "the application gave no answer", remedy)
+                })
+            }
+        };
+        Ok((response, announced.outcome))
+    }
+
+    /// Asks the application for the call's verbs.
+    async fn ask(&self, upstream: &dyn UpstreamHook, request: HookRequest) -> Result<HookAnswer, Unanswered> {
+        let (watch, limit) = (Stopwatch::start(), self.settings.upstream_call_limit);
+        let (result, outcome) = match tokio::time::timeout(limit, upstream.post(request)).await {
+            Ok(Ok(answer)) if answer.is_success() => (Ok(answer), UpstreamOutcome::Answered),
+            Ok(Ok(answer)) => (Ok(answer), UpstreamOutcome::Failed),
+            Ok(Err(fault)) => {
+                let problem = fault.to_string();
+                (Err(Unanswered { status: StatusCode::BAD_GATEWAY, problem }), UpstreamOutcome::Unreachable)
+            }
+            Err(_) => {
+                let problem = format!("the application did not answer within {} ms", limit.as_millis());
+                (Err(Unanswered { status: StatusCode::GATEWAY_TIMEOUT, problem }), UpstreamOutcome::TimedOut)
+            }
+        };
+        self.metrics.upstream(Upstream::CallHook, outcome, watch.elapsed());
+        result
+    }
+
+    /// Reads what the call_hook says and commits it, waiting for the disk no longer than [`STORE_GRACE`].
+    async fn announce(&self, body: &Bytes, is_known_sender: bool) -> Announced {
         let webhook = match Webhook::parse(body) {
             Ok(webhook) => webhook,
             Err(fault) => {
-                self.counters.call_hooks_unreadable.add();
                 error!(%fault, "a call_hook cannot be read; the call goes on without a record");
-                return TagData::new();
+                return Announced { tag_data: TagData::new(), outcome: Received::Ignored };
             }
         };
         let at = self.clock.now();
-        let committing = async {
-            let name = self.names.of(webhook.application()).await;
-            webhook.announcement(at, name.as_ref())
-        };
-        let announcement = committing.await;
-        let tag = shown_tag(&announcement.tag_data);
-        if !is_known_sender {
-            self.counters.calls_uncommitted.add();
+        let name = self.names.of(webhook.application()).await;
+        let announcement = webhook.announcement(at, name.as_ref());
+        let tag_data = announcement.tag_data;
+        let tag = shown_tag(&tag_data);
+        let outcome = if is_known_sender {
+            self.commit_in_grace(announcement.fact, tag).await
+        } else {
             warn!(tag, "the webhook secret is not known yet: a call goes on, and its status events bring it back");
-            return announcement.tag_data;
+            Received::StoreFault
+        };
+        if outcome == Received::StoreFault {
+            self.metrics.call_without_store();
         }
-        self.commit_in_grace(announcement.fact, tag).await;
-        announcement.tag_data
+        Announced { tag_data, outcome }
     }
 
     /// Commits a call's facts. The commit goes on when the call no longer waits for it.
-    async fn commit_in_grace(&self, fact: CallFact, tag: &str) {
+    async fn commit_in_grace(&self, fact: CallFact, tag: &str) -> Received {
         let receiver = self.clone();
         let owned_tag = tag.to_owned();
         let committing = tokio::spawn(async move {
-            match receiver.store.commit(fact).await {
+            match receiver.commit(fact).await {
                 Ok(committed) => {
-                    receiver.store_watch.works();
                     info!(
                         tag = owned_tag,
                         record = committed.record.0,
                         repeat = committed.repeat,
                         "a call was announced"
                     );
-                    true
+                    if committed.repeat { Received::Repeat } else { Received::Committed }
                 }
                 Err(fault) => {
-                    if fault.is_store_fault() {
-                        receiver.store_watch.fails(receiver.clock.now());
-                    }
                     error!(tag = owned_tag, %fault, "a call's facts cannot be kept; the call goes on, tagged");
-                    false
+                    if fault.is_store_fault() { Received::StoreFault } else { Received::Ignored }
                 }
             }
         });
         match tokio::time::timeout(STORE_GRACE, committing).await {
-            Ok(Ok(true)) => {}
-            Ok(_) => self.counters.calls_uncommitted.add(),
+            Ok(outcome) => outcome.unwrap_or(Received::StoreFault),
             Err(_) => {
-                self.counters.calls_uncommitted.add();
                 self.store_watch.fails(self.clock.now());
                 error!(tag, grace_ms = STORE_GRACE.as_millis(), "the store is too slow; the call goes on, tagged");
+                Received::StoreFault
             }
         }
     }
 
     /// The fallback verbs, if there are any.
     fn fallback(&self, tag_data: &TagData) -> Option<Response> {
-        self.settings.fallback_verbs.as_ref().map(|verbs| verbs_answer(verbs, tag_data))
+        let verbs = self.settings.fallback_verbs.as_ref()?;
+        self.metrics.fallback_answer();
+        Some(verbs_answer(verbs, tag_data))
     }
 }
 

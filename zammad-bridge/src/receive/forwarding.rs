@@ -8,8 +8,9 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tracing::{debug, warn};
 
-use super::counters::ReceiveCounters;
+use super::stopwatch::Stopwatch;
 use super::upstream::{HookRequest, UpstreamHook};
+use crate::metrics::{Metrics, Upstream, UpstreamOutcome};
 
 /// How many status events of one lane may wait; further ones are dropped and counted.
 pub const FORWARD_QUEUE_EVENTS: usize = 256;
@@ -22,7 +23,7 @@ pub const UPSTREAM_STATUS_LIMIT: Duration = Duration::from_secs(10);
 pub struct StatusForwarder {
     lanes: Vec<mpsc::Sender<HookRequest>>,
     hasher: RandomState,
-    counters: Arc<ReceiveCounters>,
+    metrics: Arc<Metrics>,
 }
 
 /// The tasks that do it.
@@ -31,15 +32,15 @@ pub struct ForwardingTasks(JoinSet<()>);
 impl StatusForwarder {
     /// Starts to pass events on to `upstream`. To be called inside a tokio runtime.
     #[must_use]
-    pub fn start(upstream: &Arc<dyn UpstreamHook>, counters: &Arc<ReceiveCounters>) -> (Self, ForwardingTasks) {
+    pub fn start(upstream: &Arc<dyn UpstreamHook>, metrics: &Arc<Metrics>) -> (Self, ForwardingTasks) {
         let mut tasks = JoinSet::new();
         let mut lanes = Vec::with_capacity(FORWARD_LANES);
         for _ in 0..FORWARD_LANES {
             let (lane, queue) = mpsc::channel(FORWARD_QUEUE_EVENTS);
-            tasks.spawn(pass_on(queue, Arc::clone(upstream), Arc::clone(counters)));
+            tasks.spawn(pass_on(queue, Arc::clone(upstream), Arc::clone(metrics)));
             lanes.push(lane);
         }
-        (Self { lanes, hasher: RandomState::new(), counters: Arc::clone(counters) }, ForwardingTasks(tasks))
+        (Self { lanes, hasher: RandomState::new(), metrics: Arc::clone(metrics) }, ForwardingTasks(tasks))
     }
 
     /// Passes an event on after those of the same call that wait already. An event that finds its lane full is dropped:
@@ -48,7 +49,7 @@ impl StatusForwarder {
         let count = self.lanes.len().max(1) as u64;
         let lane = usize::try_from(self.hasher.hash_one(call) % count).unwrap_or_default();
         if self.lanes.get(lane).is_none_or(|lane| lane.try_send(request).is_err()) {
-            self.counters.status_forwards_dropped.add();
+            self.metrics.upstream(Upstream::StatusHook, UpstreamOutcome::Dropped, Duration::ZERO);
             warn!("a status event was not passed on to UPSTREAM_STATUS_HOOK: too many wait already");
         }
     }
@@ -61,29 +62,27 @@ impl ForwardingTasks {
     }
 }
 
-async fn pass_on(
-    mut queue: mpsc::Receiver<HookRequest>,
-    upstream: Arc<dyn UpstreamHook>,
-    counters: Arc<ReceiveCounters>,
-) {
+async fn pass_on(mut queue: mpsc::Receiver<HookRequest>, upstream: Arc<dyn UpstreamHook>, metrics: Arc<Metrics>) {
     while let Some(request) = queue.recv().await {
-        match tokio::time::timeout(UPSTREAM_STATUS_LIMIT, upstream.post(request)).await {
+        let watch = Stopwatch::start();
+        let outcome = match tokio::time::timeout(UPSTREAM_STATUS_LIMIT, upstream.post(request)).await {
             Ok(Ok(answer)) if answer.is_success() => {
-                counters.status_forwards_answered.add();
                 debug!("a status event was passed on");
+                UpstreamOutcome::Answered
             }
             Ok(Ok(answer)) => {
-                counters.status_forwards_failed.add();
                 warn!(status = answer.status.as_u16(), "UPSTREAM_STATUS_HOOK refused a status event");
+                UpstreamOutcome::Failed
             }
             Ok(Err(fault)) => {
-                counters.status_forwards_failed.add();
                 warn!(%fault, "a status event did not reach UPSTREAM_STATUS_HOOK");
+                UpstreamOutcome::Unreachable
             }
             Err(_) => {
-                counters.status_forwards_failed.add();
                 warn!(limit_s = UPSTREAM_STATUS_LIMIT.as_secs(), "UPSTREAM_STATUS_HOOK did not answer in time");
+                UpstreamOutcome::TimedOut
             }
-        }
+        };
+        metrics.upstream(Upstream::StatusHook, outcome, watch.elapsed());
     }
 }

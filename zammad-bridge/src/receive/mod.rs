@@ -21,13 +21,13 @@ mod answers;
 mod authentication;
 mod call_hook;
 mod claims;
-mod counters;
 mod forwarding;
 mod keys;
 mod names;
 mod proxy;
 mod reports;
 mod status_hook;
+mod stopwatch;
 mod store_watch;
 mod upstream;
 mod verbs;
@@ -55,7 +55,6 @@ pub use self::authentication::{
 };
 pub use self::call_hook::STORE_GRACE;
 pub use self::claims::{MAX_CUSTOMER_DATA_BYTES, UNSTATED_CALL_TYPE};
-pub use self::counters::{Counter, ReceiveCounters};
 pub use self::forwarding::{
     FORWARD_LANES, FORWARD_QUEUE_EVENTS, ForwardingTasks, StatusForwarder, UPSTREAM_STATUS_LIMIT,
 };
@@ -76,6 +75,7 @@ pub use self::webhook::{Announcement, TagData, Webhook, WebhookFault, tag_keys};
 
 use self::names::NameLookup;
 use crate::clock::Clock;
+use crate::metrics::Metrics;
 use crate::store::CallStore;
 
 /// Where jambonz announces calls.
@@ -121,8 +121,7 @@ pub struct ReceiverParts {
     forwarder: Mutex<Option<StatusForwarder>>,
     store: Arc<dyn CallStore>,
     clock: Arc<dyn Clock>,
-    /// What is counted.
-    pub counters: Arc<ReceiveCounters>,
+    metrics: Arc<Metrics>,
     /// Whether what was received lately could be kept.
     pub store_watch: StoreWatch,
 }
@@ -142,7 +141,7 @@ impl Receiver {
         mut settings: ReceiveSettings,
         store: Arc<dyn CallStore>,
         clock: Arc<dyn Clock>,
-        counters: Arc<ReceiveCounters>,
+        metrics: Arc<Metrics>,
         forwarder: Option<StatusForwarder>,
     ) -> Self {
         let names = NameLookup::new(settings.names.take(), Arc::clone(&clock));
@@ -153,7 +152,7 @@ impl Receiver {
             forwarder,
             store,
             clock,
-            counters,
+            metrics,
             store_watch: StoreWatch::default(),
         }))
     }
@@ -172,7 +171,7 @@ impl Receiver {
     /// that holds all of the bridge's own routes.
     pub async fn pass_on(State(receiver): State<Self>, request: Request) -> Response {
         match &receiver.settings.proxy {
-            Some(proxy) => proxy.pass_on(request, &receiver.counters).await,
+            Some(proxy) => proxy.pass_on(request, &receiver.metrics).await,
             None => answers::problem(
                 StatusCode::NOT_FOUND,
                 "the bridge has no such path, and no application to pass the request on to",
@@ -188,19 +187,15 @@ impl Receiver {
 
     /// A request's body, whole, or why not.
     async fn body(&self, body: Body) -> Result<Bytes, Response> {
-        let refuse = |response| {
-            self.counters.bodies_refused.add();
-            Err(response)
-        };
         match tokio::time::timeout(BODY_LIMIT, Limited::new(body, MAX_BODY_BYTES).collect()).await {
             Ok(Ok(body)) => Ok(body.to_bytes()),
-            Ok(Err(error)) if error.is::<LengthLimitError>() => refuse(answers::problem(
+            Ok(Err(error)) if error.is::<LengthLimitError>() => Err(answers::problem(
                 StatusCode::PAYLOAD_TOO_LARGE,
                 &format!("the body is larger than {MAX_BODY_BYTES} bytes"),
                 "jambonz' own requests are far smaller",
             )),
-            Ok(Err(_)) => refuse(answers::problem(StatusCode::BAD_REQUEST, "the body broke off", "send it again")),
-            Err(_) => refuse(answers::problem(
+            Ok(Err(_)) => Err(answers::problem(StatusCode::BAD_REQUEST, "the body broke off", "send it again")),
+            Err(_) => Err(answers::problem(
                 StatusCode::REQUEST_TIMEOUT,
                 &format!("the body did not arrive within {} s", BODY_LIMIT.as_secs()),
                 "send it again",
@@ -217,7 +212,6 @@ impl Receiver {
         let signature = value(JAMBONZ_SIGNATURE);
         authentication.check(signature, value(header::AUTHORIZATION.as_str()), body, now).map(|()| true).map_err(
             |fault| {
-                self.counters.unauthenticated.add();
                 self.settings.keys.report(fault);
                 warn!(code = fault.code(), %fault, "a hook's request was not let in");
                 answers::problem(

@@ -18,10 +18,11 @@ use tracing::warn;
 use url::Url;
 
 use super::answers;
-use super::counters::ReceiveCounters;
+use super::stopwatch::Stopwatch;
 use super::upstream::{end_to_end, host_of};
 use crate::error::Result;
 use crate::http_client::{innermost_cause, pass_through_client};
+use crate::metrics::{Metrics, Upstream, UpstreamOutcome};
 
 /// How many requests may be under way to the application at a time.
 pub const MAX_PROXIED_REQUESTS: usize = 256;
@@ -59,7 +60,7 @@ impl Proxy {
     }
 
     /// Passes one request on.
-    pub(super) async fn pass_on(&self, request: Request, counters: &ReceiveCounters) -> Response {
+    pub(super) async fn pass_on(&self, request: Request, metrics: &Metrics) -> Response {
         if has_passed_here(request.headers()) {
             return answers::problem(
                 StatusCode::LOOP_DETECTED,
@@ -75,10 +76,11 @@ impl Proxy {
             );
         }
         let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() else {
-            counters.proxy_refused.add();
+            metrics.upstream(Upstream::Proxy, UpstreamOutcome::Dropped, Duration::ZERO);
             return answers::unavailable("too many requests to the application are under way", 1);
         };
-        counters.proxied.add();
+        let watch = Stopwatch::start();
+        let count = |outcome| metrics.upstream(Upstream::Proxy, outcome, watch.elapsed());
         let (parts, body) = request.into_parts();
         let target = parts.uri.path_and_query().map_or("/", |target| target.as_str());
         let mut headers = end_to_end(&parts.headers);
@@ -93,9 +95,13 @@ impl Proxy {
             sending = sending.body(reqwest::Body::wrap_stream(bounded.into_data_stream()));
         }
         let answer = match tokio::time::timeout(PROXY_ANSWER_LIMIT, sending.headers(headers).send()).await {
-            Ok(Ok(answer)) => answer,
+            Ok(Ok(answer)) => {
+                let failed = answer.status().is_server_error();
+                count(if failed { UpstreamOutcome::Failed } else { UpstreamOutcome::Answered });
+                answer
+            }
             Ok(Err(error)) => {
-                counters.proxy_failed.add();
+                count(UpstreamOutcome::Unreachable);
                 let problem = innermost_cause(&error.without_url());
                 warn!(host = self.host, problem, "a request could not be passed on to the application");
                 return answers::problem(
@@ -105,7 +111,7 @@ impl Proxy {
                 );
             }
             Err(_) => {
-                counters.proxy_failed.add();
+                count(UpstreamOutcome::TimedOut);
                 warn!(
                     host = self.host,
                     limit_s = PROXY_ANSWER_LIMIT.as_secs(),

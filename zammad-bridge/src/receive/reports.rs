@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use axum::extract::{Request, State};
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::Response;
 use bytes::Bytes;
 use codex_core_sip::call_record::{self, CallDirection, CallRecordSink, CallReport, CallReportError};
@@ -13,10 +13,12 @@ use serde_json::json;
 use tracing::{debug, error};
 
 use super::authentication::is_bearer;
+use super::stopwatch::Stopwatch;
 use super::{Receiver, answers};
 use crate::call_book::{CallFact, CallStatus, Direction, FactSource};
 use crate::clock::{Clock, UnixMillis};
-use crate::store::CallStore;
+use crate::metrics::{Received, Way};
+use crate::store::{CallStore, Committed};
 
 /// How long a Call-ID may be, in bytes.
 pub const MAX_CALL_ID_BYTES: usize = 1_024;
@@ -27,54 +29,56 @@ pub const MAX_REPORT_AGE_MS: u64 = 24 * 60 * 60 * 1_000;
 const REMEDY: &str = "send what the schema CallReport in the bridge's OpenAPI document describes";
 
 pub(super) async fn receive(State(receiver): State<Receiver>, request: Request) -> Response {
-    let refuse = |response: Response| {
-        receiver.counters.reports_refused.add();
-        response
-    };
-    if receiver.settings.api_tokens.is_empty() {
-        return refuse(answers::problem(
-            StatusCode::FORBIDDEN,
-            "reports are not taken: there is no token by which their senders could be known",
-            "set BRIDGE_API_TOKEN, and give it to the programs that report calls",
-        ));
-    }
-    let (parts, body) = request.into_parts();
-    let authorization = parts.headers.get(header::AUTHORIZATION).map_or(&b""[..], |value| value.as_bytes());
-    if !is_bearer(authorization, &receiver.settings.api_tokens) {
-        let mut response = answers::problem(
-            StatusCode::UNAUTHORIZED,
-            "the token is missing or wrong",
-            "send Authorization: Bearer <BRIDGE_API_TOKEN>",
-        );
-        let scheme = axum::http::HeaderValue::from_static("Bearer");
-        response.headers_mut().insert(header::WWW_AUTHENTICATE, scheme);
-        return refuse(response);
-    }
-    let body = match receiver.body(body).await {
-        Ok(body) => body,
-        Err(refusal) => return refuse(refusal),
-    };
-    let now = receiver.clock.now();
-    let fact = serde_json::from_slice::<CallReport>(&body)
-        .map_err(|error| error.to_string())
-        .and_then(|report| fact_of(&report, now));
-    let fact = match fact {
-        Ok(fact) => fact,
-        Err(problem) => return refuse(answers::problem(StatusCode::BAD_REQUEST, &problem, REMEDY)),
-    };
-    match receiver.commit(fact).await {
+    let watch = Stopwatch::start();
+    let (response, outcome) = match receiver.take_report(request).await {
         Ok(committed) => {
-            receiver.counters.reports.add();
-            debug!(record = committed.record.0, repeat = committed.repeat, "a report was kept");
             let status = if committed.new_record { StatusCode::CREATED } else { StatusCode::OK };
             let body = json!({"record": committed.record, "repeat": committed.repeat}).to_string();
-            answers::json_bytes(status, Bytes::from(body))
+            let outcome = if committed.repeat { Received::Repeat } else { Received::Committed };
+            (answers::json_bytes(status, Bytes::from(body)), outcome)
         }
-        Err(fault) if fault.is_store_fault() => {
-            error!(%fault, "a report cannot be kept");
-            refuse(answers::unavailable("the store failed", answers::RETRY_AFTER_STORE_FAULT_SECONDS))
+        Err(refusal) if refusal.status() == StatusCode::SERVICE_UNAVAILABLE => (refusal, Received::StoreFault),
+        Err(refusal) => (refusal, Received::Refused),
+    };
+    receiver.metrics.received(Way::Record, outcome, watch.elapsed());
+    response
+}
+
+impl Receiver {
+    /// Takes a report in, or says what is answered in place of success.
+    async fn take_report(&self, request: Request) -> Result<Committed, Response> {
+        let tokens = &self.settings.api_tokens;
+        if tokens.is_empty() {
+            return Err(answers::problem(
+                StatusCode::FORBIDDEN,
+                "reports are not taken: there is no token by which their senders could be known",
+                "set BRIDGE_API_TOKEN, and give it to the programs that report calls",
+            ));
         }
-        Err(fault) => refuse(answers::problem(StatusCode::BAD_REQUEST, &fault.to_string(), REMEDY)),
+        let (parts, body) = request.into_parts();
+        let authorization = parts.headers.get(header::AUTHORIZATION).map_or(&b""[..], |value| value.as_bytes());
+        if !is_bearer(authorization, tokens) {
+            let mut response = answers::problem(
+                StatusCode::UNAUTHORIZED,
+                "the token is missing or wrong",
+                "send Authorization: Bearer <BRIDGE_API_TOKEN>",
+            );
+            response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+            return Err(response);
+        }
+        let body = self.body(body).await?;
+        let refuse = |problem: &str| answers::problem(StatusCode::BAD_REQUEST, problem, REMEDY);
+        let report: CallReport = serde_json::from_slice(&body).map_err(|error| refuse(&error.to_string()))?;
+        let fact = fact_of(&report, self.clock.now()).map_err(|problem| refuse(&problem))?;
+        let committed = self.commit(fact).await.map_err(|fault| {
+            if fault.is_store_fault() {
+                error!(%fault, "a report cannot be kept");
+                return answers::unavailable("the store failed", answers::RETRY_AFTER_STORE_FAULT_SECONDS);
+            }
+            refuse(&fault.to_string())
+        })?;
+        debug!(record = committed.record.0, repeat = committed.repeat, "a report was kept");
+        Ok(committed)
     }
 }
 
