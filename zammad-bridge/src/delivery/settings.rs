@@ -6,28 +6,8 @@ use secrecy::SecretString;
 use url::Url;
 
 use crate::call_book::TicketMode;
+use crate::record::{FromStyle, RecordLanguage};
 use crate::store::{Route, ZammadName};
-
-/// What is sent as `from`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
-pub enum FromStyle {
-    /// The display name: `webcall:kqzmwbtr → voicebot`.
-    #[default]
-    Display,
-    /// The caller's phone number as E.164 digits if it is known, so that Zammad finds the customer; else the display
-    /// name.
-    Phone,
-}
-
-/// The language of records, titles and notes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
-pub enum RecordLanguage {
-    /// English.
-    #[default]
-    En,
-    /// Russian.
-    Ru,
-}
 
 /// By which field of a Zammad user a trusted caller is found. Fields of Zammad: `login`, `email`, `phone` or one of your
 /// own.
