@@ -17,7 +17,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
-use crate::call_book::Step;
+use crate::call_book::{Channel, Step};
 use crate::clock::UnixMillis;
 use crate::store::{Backlog, ZammadName};
 
@@ -175,6 +175,10 @@ pub struct Metrics {
     open_files: Count,
     received_total: AtomicU64,
     delivered_total: AtomicU64,
+}
+
+fn of_link(zammad: &ZammadName, channel: Channel) -> OfZammad {
+    vec![("zammad", zammad.clone()), ("channel", channel.name().into())]
 }
 
 impl fmt::Debug for Metrics {
@@ -337,9 +341,9 @@ impl Metrics {
         }
     }
 
-    /// The circuit to a Zammad opened or closed.
-    pub fn circuit(&self, zammad: &ZammadName, open: bool) {
-        self.circuit_open.get_or_create(&vec![("zammad", zammad.clone())]).set(u64::from(open));
+    /// The circuit to a Zammad on a channel opened or closed.
+    pub fn circuit(&self, zammad: &ZammadName, channel: Channel, open: bool) {
+        self.circuit_open.get_or_create(&of_link(zammad, channel)).set(u64::from(open));
     }
 
     /// Events taken into the call book so far, repeats included.
@@ -363,7 +367,7 @@ impl Metrics {
         self.oldest_due.clear();
         if let Some(backlog) = observed.backlog {
             for zammad in &backlog.zammads {
-                let labels = vec![("zammad", zammad.zammad.clone())];
+                let labels = of_link(&zammad.zammad, zammad.channel);
                 self.lanes_pending.get_or_create(&labels).set(zammad.lanes_pending);
                 self.lanes_shelved.get_or_create(&labels).set(zammad.lanes_shelved);
                 let age = zammad.oldest_due.map_or(Duration::ZERO, |due| observed.now.saturating_since(due));
@@ -415,11 +419,12 @@ mod tests {
             Duration::from_secs(2),
         );
         metrics.delivery(&zammad, Step::Answer, Delivery::Retry, Duration::from_millis(700), Duration::from_secs(2));
-        metrics.circuit(&zammad, true);
+        metrics.circuit(&zammad, Channel::CallerLog, true);
         metrics.call_without_store();
         let backlog = Backlog {
             zammads: vec![ZammadBacklog {
                 zammad,
+                channel: Channel::CallerLog,
                 lanes_pending: 7,
                 lanes_shelved: 1,
                 oldest_due: Some(UnixMillis::new(1_000)),
@@ -434,10 +439,10 @@ mod tests {
             "zammad_bridge_receive_duration_seconds_count{way=\"status_hook\"} 2",
             "zammad_bridge_deliveries_total{zammad=\"default\",step=\"new_call\",outcome=\"delivered\"} 1",
             "zammad_bridge_delivery_lag_seconds_sum{zammad=\"default\"} 2.0",
-            "zammad_bridge_circuit_open{zammad=\"default\"} 1",
-            "zammad_bridge_backlog_lanes{zammad=\"default\"} 7",
-            "zammad_bridge_shelved_lanes{zammad=\"default\"} 1",
-            "zammad_bridge_oldest_due_age_seconds{zammad=\"default\"} 60.0",
+            "zammad_bridge_circuit_open{zammad=\"default\",channel=\"caller_log\"} 1",
+            "zammad_bridge_backlog_lanes{zammad=\"default\",channel=\"caller_log\"} 7",
+            "zammad_bridge_shelved_lanes{zammad=\"default\",channel=\"caller_log\"} 1",
+            "zammad_bridge_oldest_due_age_seconds{zammad=\"default\",channel=\"caller_log\"} 60.0",
             "zammad_bridge_calls_without_store_total 1",
             "zammad_bridge_calls_open 4",
             "zammad_bridge_store_size_bytes 8192",
@@ -454,12 +459,18 @@ mod tests {
     fn a_zammad_that_has_nothing_left_is_not_told_of_any_more() {
         let metrics = Metrics::new();
         let of = |lanes_pending| Backlog {
-            zammads: vec![ZammadBacklog { zammad: "a".into(), lanes_pending, lanes_shelved: 0, oldest_due: None }],
+            zammads: vec![ZammadBacklog {
+                zammad: "a".into(),
+                channel: Channel::Ticket,
+                lanes_pending,
+                lanes_shelved: 0,
+                oldest_due: None,
+            }],
             ..Backlog::default()
         };
         let now = UnixMillis::ZERO;
         let text = metrics.text(&Observed { backlog: Some(&of(3)), ready: true, now });
-        assert!(text.contains("zammad_bridge_backlog_lanes{zammad=\"a\"} 3"));
+        assert!(text.contains("zammad_bridge_backlog_lanes{zammad=\"a\",channel=\"ticket\"} 3"));
         let text = metrics.text(&Observed { backlog: Some(&Backlog::default()), ready: false, now });
         assert!(!text.contains("zammad_bridge_backlog_lanes{"));
         assert!(text.lines().any(|line| line == "zammad_bridge_ready 0"));

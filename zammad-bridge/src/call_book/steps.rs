@@ -14,6 +14,17 @@ pub enum Channel {
     Ticket,
 }
 
+impl Channel {
+    /// Its name in JSON, logs and metrics: `caller_log` or `ticket`.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::CallerLog => "caller_log",
+            Self::Ticket => "ticket",
+        }
+    }
+}
+
 /// One thing that Zammad is to be told, once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -13,6 +13,7 @@ use super::settings::ZammadSettings;
 use super::tickets::Customers;
 use crate::call_book::{Channel, TicketMode};
 use crate::clock::Clock;
+use crate::metrics::Metrics;
 use crate::store::CallStore;
 
 /// Delivers what is due to every Zammad, until it is stopped or dropped.
@@ -34,6 +35,7 @@ impl Dispatcher {
         zammads: Vec<(ZammadSettings, Arc<dyn Zammad>)>,
         store: &Arc<dyn CallStore>,
         clock: &Arc<dyn Clock>,
+        metrics: &Arc<Metrics>,
         mut random: impl FnMut() -> Box<dyn Random>,
     ) -> Self {
         let stop = watch::Sender::new(false);
@@ -62,6 +64,7 @@ impl Dispatcher {
                     random: Mutex::new(random()),
                     circuit: Mutex::new(Circuit::new(concurrency)),
                     meter: Meter::default(),
+                    metrics: metrics.clone(),
                 });
                 tasks.spawn(link.clone().run(stop.subscribe()));
                 links.push(link);

@@ -1,6 +1,6 @@
 //! A link: one Zammad on one channel. Takes what is due, sends it, reports.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -18,6 +18,7 @@ use super::settings::ZammadSettings;
 use super::tickets::{self, Customers};
 use crate::call_book::{Channel, Step, StepSet};
 use crate::clock::{Clock, UnixMillis};
+use crate::metrics::{Delivery, Metrics};
 use crate::record::zammad_call_id;
 use crate::store::{CallStore, DeliveryReport, DueDelivery, Outcome, TakeDue, ZammadName};
 
@@ -33,8 +34,6 @@ const LAST_REPORT_TRIES: u32 = 5;
 /// How long after a ticket that may have been made without our knowing it is looked for again: search servers take a few
 /// seconds to find what is new.
 const SEARCH_LAG: Duration = Duration::from_secs(15);
-/// Upper bounds of the counted times of deliveries, in milliseconds.
-pub const LATENCY_BOUNDS_MS: [u64; 10] = [5, 10, 25, 50, 100, 250, 500, 1000, 2500, 10_000];
 
 /// What a link shares with the other links to its Zammad.
 pub(super) struct Door {
@@ -85,13 +84,8 @@ pub(super) struct Meter {
 
 #[derive(Debug, Default, Clone)]
 struct Counted {
-    delivered: BTreeMap<Step, u64>,
     spared: u64,
     renewed: u64,
-    faults: BTreeMap<&'static str, u64>,
-    shelved: u64,
-    latency_buckets: [u64; LATENCY_BOUNDS_MS.len() + 1],
-    latency_sum_ms: u64,
     last_delivered_at: Option<UnixMillis>,
 }
 
@@ -112,20 +106,10 @@ pub struct LinkStatus {
     pub circuit: CircuitState,
     /// Deliveries under way.
     pub under_way: u64,
-    /// Steps that Zammad acknowledged since the start.
-    pub delivered: BTreeMap<Step, u64>,
     /// Steps that were found in Zammad's caller log and not sent again.
     pub spared: u64,
     /// How often newCall was sent again because Zammad did not know a call.
     pub renewed: u64,
-    /// Tries that failed, by how far the fault reaches: `event`, `poison`, `outage`, `refusal`.
-    pub faults: BTreeMap<&'static str, u64>,
-    /// Steps that went on the dead-letter shelf.
-    pub shelved: u64,
-    /// How many deliveries took at most [`LATENCY_BOUNDS_MS`] each, not cumulated; the last entry is the rest.
-    pub latency_buckets: Vec<u64>,
-    /// The sum of their times, in milliseconds.
-    pub latency_sum_ms: u64,
     /// When Zammad last acknowledged a step.
     pub last_delivered_at: Option<UnixMillis>,
 }
@@ -138,6 +122,7 @@ pub(super) struct Link {
     pub(super) random: Mutex<Box<dyn Random>>,
     pub(super) circuit: Mutex<Circuit>,
     pub(super) meter: Meter,
+    pub(super) metrics: Arc<Metrics>,
 }
 
 impl Link {
@@ -152,13 +137,8 @@ impl Link {
             channel: self.channel,
             circuit: self.circuit().state().clone(),
             under_way: self.meter.under_way.load(Ordering::Relaxed),
-            delivered: counted.delivered,
             spared: counted.spared,
             renewed: counted.renewed,
-            faults: counted.faults,
-            shelved: counted.shelved,
-            latency_buckets: counted.latency_buckets.to_vec(),
-            latency_sum_ms: counted.latency_sum_ms,
             last_delivered_at: counted.last_delivered_at,
         }
     }
@@ -263,7 +243,7 @@ impl Link {
                 self.succeeded(due, now.saturating_since(began), now);
                 outcome
             }
-            Err(failed) => self.failed(due, failed, now),
+            Err(failed) => self.failed(due, failed, now.saturating_since(began), now),
         }
     }
 
@@ -292,22 +272,17 @@ impl Link {
         if self.circuit().succeeded() {
             tracing::info!(zammad = %name, channel = ?self.channel, "Zammad takes calls again");
         }
-        let took_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
-        let mut counted = self.meter.counted();
-        *counted.delivered.entry(due.step).or_default() += 1;
-        counted.latency_sum_ms = counted.latency_sum_ms.saturating_add(took_ms);
-        let bucket = LATENCY_BOUNDS_MS.iter().position(|bound| took_ms <= *bound).unwrap_or(LATENCY_BOUNDS_MS.len());
-        if let Some(bucket) = counted.latency_buckets.get_mut(bucket) {
-            *bucket += 1;
-        }
-        counted.last_delivered_at = Some(now);
+        let lag = now.saturating_since(due.wanted_since);
+        self.metrics.delivery(name, due.step, Delivery::Delivered, took, lag);
+        self.metrics.circuit(name, self.channel, false);
+        self.meter.counted().last_delivered_at = Some(now);
+        let took_ms = took.as_millis();
         tracing::debug!(zammad = %name, tag = %due.record.tag(), step = due.step.name(), took_ms, "delivered");
     }
 
-    fn failed(&self, due: &DueDelivery, failed: Failed, now: UnixMillis) -> Outcome {
+    fn failed(&self, due: &DueDelivery, failed: Failed, took: Duration, now: UnixMillis) -> Outcome {
         let Failed { fault, renewed } = failed;
         let settings = &self.door.settings;
-        let scope = scope_name(fault.scope);
         let (counts, opened, wait) = {
             let mut random = self.random.lock().unwrap_or_else(PoisonError::into_inner);
             let mut circuit = self.circuit();
@@ -330,12 +305,10 @@ impl Link {
         }
         let shelve = fault.scope == FaultScope::Poison
             || (counts && due.attempts.saturating_add(1) >= settings.max_attempts.max(1));
-        {
-            let mut counted = self.meter.counted();
-            *counted.faults.entry(scope).or_default() += 1;
-            counted.renewed += u64::from(renewed);
-            counted.shelved += u64::from(shelve);
-        }
+        self.meter.counted().renewed += u64::from(renewed);
+        let outcome = if shelve { Delivery::Shelved } else { Delivery::Retry };
+        self.metrics.delivery(&settings.name, due.step, outcome, took, now.saturating_since(due.wanted_since));
+        self.metrics.circuit(&settings.name, self.channel, *self.circuit().state() != CircuitState::Closed);
         if shelve {
             tracing::warn!(zammad = %settings.name, %tag, step = due.step.name(), %fault, "on the dead-letter shelf");
             return Outcome::Shelved { fault: fault.to_string() };
@@ -377,14 +350,5 @@ impl Link {
                 }
             }
         }
-    }
-}
-
-const fn scope_name(scope: FaultScope) -> &'static str {
-    match scope {
-        FaultScope::Event => "event",
-        FaultScope::Poison => "poison",
-        FaultScope::Outage => "outage",
-        FaultScope::Refusal => "refusal",
     }
 }

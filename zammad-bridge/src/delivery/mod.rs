@@ -24,7 +24,7 @@ mod tickets;
 pub use self::circuit::CircuitState;
 pub use self::dispatcher::{Dispatcher, LinkWatcher};
 pub use self::http_zammad::HttpZammad;
-pub use self::link::{LATENCY_BOUNDS_MS, LinkStatus};
+pub use self::link::LinkStatus;
 #[cfg(feature = "mock")]
 pub use self::port::MockZammad;
 pub use self::port::{
