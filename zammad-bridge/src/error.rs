@@ -1,5 +1,6 @@
 //! What can go wrong, and what to do about it.
 
+use crate::config::SettingProblem;
 use crate::delivery::DeliveryFault;
 
 /// The result of what can fail here.
@@ -18,6 +19,12 @@ pub enum Error {
         problem: String,
         /// What to write instead.
         remedy: String,
+    },
+    /// Settings are missing or wrong; all of them are listed.
+    #[error("{}", listed(.problems))]
+    Settings {
+        /// One entry for each.
+        problems: Vec<SettingProblem>,
     },
     /// A fact names no call: neither a `call_sid` nor a SIP Call-ID.
     #[error("the event names no call; send call_sid (jambonz) or callId (the SIP Call-ID)")]
@@ -86,7 +93,7 @@ impl Error {
     #[must_use]
     pub const fn code(&self) -> &'static str {
         match self {
-            Self::Configuration { .. } => "configuration",
+            Self::Configuration { .. } | Self::Settings { .. } => "configuration",
             Self::FactWithoutCall => "fact_without_call",
             Self::StoreInUse { .. } => "store_in_use",
             Self::StoreTooNew { .. } => "store_too_new",
@@ -97,4 +104,12 @@ impl Error {
             Self::Delivery(_) => "delivery",
         }
     }
+}
+
+fn listed(problems: &[SettingProblem]) -> String {
+    let mut text = format!("{} setting{} wrong:", problems.len(), if problems.len() == 1 { " is" } else { "s are" });
+    for problem in problems {
+        text.push_str(&format!("\n  {problem}"));
+    }
+    text
 }

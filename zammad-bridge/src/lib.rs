@@ -13,6 +13,7 @@
 //! | [`store`] | the port [`store::CallStore`]: facts are on disk before they are acknowledged; adapter on SQLite |
 //! | [`delivery`] | the port [`delivery::Zammad`]; order, retries, circuit, dead letters; caller log and tickets |
 //! | [`receive`] | jambonz' hooks, reports of other programs, and the application behind the bridge |
+//! | [`config`] | settings from flags, environment, `.env` and TOML, all problems told at once |
 //! | [`clock`], [`error`] | time that comes in from outside; what can go wrong and what to do |
 //!
 //! # What is promised
@@ -23,6 +24,7 @@
 
 pub mod call_book;
 pub mod clock;
+pub mod config;
 pub mod delivery;
 pub mod error;
 mod http_client;
