@@ -14,6 +14,7 @@
 //! | [`delivery`] | the port [`delivery::Zammad`]; order, retries, circuit, dead letters; caller log and tickets |
 //! | [`receive`] | jambonz' hooks, reports of other programs, and the application behind the bridge |
 //! | [`config`] | settings from flags, environment, `.env` and TOML, all problems told at once |
+//! | [`bridge`], [`housekeeping`] | everything together: what `codex-zammad-bridge serve` runs |
 //! | [`clock`], [`error`] | time that comes in from outside; what can go wrong and what to do |
 //!
 //! # What is promised
@@ -22,11 +23,13 @@
 //! It is told again only if the process died between Zammad's answer and our note of it: at most as many times as
 //! requests may be under way ([`delivery::ZammadSettings::concurrency`]).
 
+pub mod bridge;
 pub mod call_book;
 pub mod clock;
 pub mod config;
 pub mod delivery;
 pub mod error;
+pub mod housekeeping;
 mod http_client;
 pub mod metrics;
 pub mod receive;

@@ -23,7 +23,9 @@ pub struct SettingProblem {
 
 impl SettingProblem {
     pub(super) fn new(key: Key, value: Option<&str>, problem: &str, remedy: &str) -> Self {
-        let value = value.map(|value| if key.secret { "***".to_owned() } else { shown(value) });
+        // An address can hold a password where none belongs.
+        let is_secret = |value: &str| key.secret || (value.contains("://") && value.contains('@'));
+        let value = value.map(|value| if is_secret(value) { "***".to_owned() } else { shown(value) });
         Self { setting: key.name.to_owned(), value, problem: problem.to_owned(), remedy: remedy.to_owned() }
     }
 

@@ -195,7 +195,8 @@ impl OneZammad<'_> {
         let tickets = match self.choice(keys::TICKET_MODE, &modes) {
             Some(mode) if mode != TicketMode::Off && !with_rest => {
                 // A mode for the whole bridge is no mistake where a single Zammad has no token.
-                if self.table.is_none_or(|table| table.contains_key("ticket_mode")) {
+                let is_meant = |table: &ZammadTable| table.contains_key("ticket_mode");
+                if self.table.map_or(self.sources.zammads.is_empty(), is_meant) {
                     self.wrong(
                         keys::ZAMMAD_API_TOKEN,
                         None,

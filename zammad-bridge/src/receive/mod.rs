@@ -42,7 +42,7 @@ use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::Response;
-use axum::routing::{any, post};
+use axum::routing::{MethodRouter, any, post};
 use bytes::Bytes;
 use codex_core_sip::application_names::ApplicationNames;
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
@@ -169,7 +169,12 @@ impl Receiver {
 
     /// What answers a path that is not the bridge's own: the application, or 404. To be made the fallback of the router
     /// that holds all of the bridge's own routes.
-    pub async fn pass_on(State(receiver): State<Self>, request: Request) -> Response {
+    #[must_use]
+    pub fn pass_on_fallback(receiver: &Self) -> MethodRouter {
+        any(Self::pass_on).with_state(receiver.clone())
+    }
+
+    async fn pass_on(State(receiver): State<Self>, request: Request) -> Response {
         match &receiver.settings.proxy {
             Some(proxy) => proxy.pass_on(request, &receiver.metrics).await,
             None => answers::problem(
