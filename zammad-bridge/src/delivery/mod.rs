@@ -19,6 +19,7 @@ mod http_zammad;
 mod link;
 mod port;
 mod settings;
+mod system_random;
 mod tickets;
 
 pub use self::circuit::CircuitState;
@@ -31,4 +32,5 @@ pub use self::port::{
     CallerLogRow, CtiEvent, CtiEventKind, CtiReply, DeliveryFault, FaultScope, NewTicket, TicketNote, Zammad,
 };
 pub use self::settings::{CustomerLookup, ZammadSettings};
+pub use self::system_random::SystemRandom;
 pub use crate::record::{FromStyle, RecordLanguage};
