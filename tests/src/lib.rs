@@ -7,6 +7,8 @@
 //! - [`phone`]: our client as scenarios use it, with everything it told and heard,
 //! - [`audio`], [`rtp_recording`]: tones made and measured in WAV files, and made as RTP for SIPp to play,
 //! - [`jambonz`]: a stand-in for jambonz' REST API that answers with recorded bytes,
+//! - [`jambonz_webhooks`]: jambonz' webhooks, recorded and made up, signed as jambonz signs them,
+//! - [`bridge`]: the Zammad bridge as a process with a life cycle,
 //! - [`zammad`]: a stand-in for Zammad's CTI endpoint and REST API, with faults to switch on,
 //! - [`raw_http`]: HTTP requests sent byte for byte,
 //! - [`gateway`]: a SIP edge over WebSocket and a WebRTC voicebot, built from the server side of `codex-core-sip`.
@@ -15,20 +17,31 @@
 //! run them in a network namespace of their own (`cargo xtask e2e` does), one at a time ([`scenario::Scenario`] sees
 //! to that within one test program).
 
+#[cfg(feature = "calls")]
 pub mod audio;
+pub mod bridge;
+#[cfg(feature = "calls")]
 pub mod gateway;
 pub mod jambonz;
+pub mod jambonz_webhooks;
+#[cfg(feature = "calls")]
 pub mod ladder;
+#[cfg(feature = "calls")]
 pub mod peers;
+#[cfg(feature = "calls")]
 pub mod phone;
 pub mod raw_http;
+#[cfg(feature = "calls")]
 pub mod rtp_recording;
+#[cfg(feature = "calls")]
 pub mod scenario;
+#[cfg(feature = "calls")]
 pub mod sip_trace;
+#[cfg(feature = "calls")]
 pub mod sipp_log;
 pub mod zammad;
 
 /// The example of the README runs.
-#[cfg(doctest)]
+#[cfg(all(doctest, feature = "calls"))]
 #[doc = include_str!("../../README.md")]
 pub struct Readme;

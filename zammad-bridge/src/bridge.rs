@@ -63,6 +63,8 @@ pub struct Parts {
     pub clock: Arc<dyn Clock>,
     /// The settings.
     pub settings: Arc<Settings>,
+    /// Becomes true when the bridge stops: what never ends by itself, such as a stream of events, ends then.
+    pub stopping: watch::Receiver<bool>,
 }
 
 impl Bridge {
@@ -103,15 +105,17 @@ impl Bridge {
         background.spawn(keep_house(Arc::clone(&store), Arc::clone(&clock), settings.call_max_age, settings.retain));
 
         let longest = settings.zammads.iter().map(|zammad| zammad.request_timeout).max().unwrap_or_default();
-        let parts = Parts { receiver, store, metrics, links: dispatcher.watcher(), clock, settings };
+        let stop = watch::Sender::new(false);
+        let links = dispatcher.watcher();
+        let parts = Parts { receiver, store, metrics, links, clock, settings, stopping: stop.subscribe() };
         let app = parts.receiver.routes().merge(pages(&parts));
         let app = app.fallback_service(Receiver::pass_on_fallback(&parts.receiver));
-        let stop = watch::Sender::new(false);
         let mut stopped = stop.subscribe();
         let listener = listener.tap_io(|stream| {
             // A failure costs latency, nothing else.
             let _ = stream.set_nodelay(true);
         });
+        let app = app.into_make_service_with_connect_info::<SocketAddr>();
         let serving = axum::serve(listener, app).with_graceful_shutdown(async move {
             let _ = stopped.wait_for(|stop| *stop).await;
         });

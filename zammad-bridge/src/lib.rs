@@ -15,6 +15,7 @@
 //! | [`receive`] | jambonz' hooks, reports of other programs, and the application behind the bridge |
 //! | [`config`] | settings from flags, environment, `.env` and TOML, all problems told at once |
 //! | [`bridge`], [`housekeeping`] | everything together: what `codex-zammad-bridge serve` runs |
+//! | [`admin`], [`metrics`] | the admin page, health, the list of calls; what is counted |
 //! | [`clock`], [`error`] | time that comes in from outside; what can go wrong and what to do |
 //!
 //! # What is promised
@@ -23,6 +24,7 @@
 //! It is told again only if the process died between Zammad's answer and our note of it: at most as many times as
 //! requests may be under way ([`delivery::ZammadSettings::concurrency`]).
 
+pub mod admin;
 pub mod bridge;
 pub mod call_book;
 pub mod clock;

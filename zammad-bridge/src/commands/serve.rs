@@ -3,7 +3,7 @@
 use std::io::IsTerminal as _;
 use std::sync::Arc;
 
-use axum::Router;
+use codex_zammad_bridge::admin;
 use codex_zammad_bridge::bridge::Bridge;
 use codex_zammad_bridge::clock::SystemClock;
 use codex_zammad_bridge::config::{LogFormat, Settings};
@@ -21,7 +21,7 @@ pub(super) async fn serve(settings: Settings) -> Result<bool> {
         })
     };
     let (mut terminate, mut interrupt) = (listen(SignalKind::terminate())?, listen(SignalKind::interrupt())?);
-    let bridge = Bridge::start(settings, Arc::new(SystemClock), |_| Router::new()).await?;
+    let bridge = Bridge::start(settings, Arc::new(SystemClock), admin::pages).await?;
     tokio::select! {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}

@@ -60,8 +60,10 @@ keys! {
     PUBLIC_URL = "BRIDGE_PUBLIC_URL", Bridge, false, "https://bridge.example.com";
     /// Tokens of programs that report calls to POST /v1/calls, separated by commas. Without one no reports are taken.
     API_TOKEN = "BRIDGE_API_TOKEN", Bridge, true, "32 random characters";
-    /// Token for the admin page, its interfaces and `GET /metrics`. Without one they are closed.
+    /// Token for the admin page and its interfaces. Without one they are closed.
     ADMIN_TOKEN = "BRIDGE_ADMIN_TOKEN", Bridge, true, "32 random characters";
+    /// Whether the admin page answers others than programs on this machine, such as a proxy with TLS. Default false
+    ADMIN_ALLOW_REMOTE = "BRIDGE_ADMIN_ALLOW_REMOTE", Bridge, false, "true";
     /// What is logged, as tracing's filters say it. Default info
     LOG = "BRIDGE_LOG", Bridge, false, "info,codex_zammad_bridge=debug";
     /// How: text or json. Default text

@@ -78,6 +78,8 @@ pub struct Settings {
     pub api_tokens: Vec<SecretString>,
     /// `BRIDGE_ADMIN_TOKEN`
     pub admin_token: Option<SecretString>,
+    /// `BRIDGE_ADMIN_ALLOW_REMOTE`
+    pub admin_allow_remote: bool,
     /// `BRIDGE_LOG`
     pub log: String,
     /// `BRIDGE_LOG_FORMAT`
@@ -165,6 +167,7 @@ impl Settings {
         let public_url = reader.http_url(keys::PUBLIC_URL);
         let api_tokens = reader.secrets(keys::API_TOKEN);
         let admin_token = reader.secret(keys::ADMIN_TOKEN);
+        let admin_allow_remote = reader.flag(keys::ADMIN_ALLOW_REMOTE);
         let zammads = zammads::read(reader, &insecure_http_hosts);
 
         let is_checked = !webhook_secrets.is_empty() || hook_login.is_some() || jambonz_api.is_some() || allow_unsigned;
@@ -182,6 +185,7 @@ impl Settings {
             public_url,
             api_tokens,
             admin_token,
+            admin_allow_remote,
             log: reader.text(keys::LOG).unwrap_or_else(|| "info".to_owned()),
             log_format: log_format.unwrap_or_default(),
             retain: (retain_days > 0).then(|| Duration::from_secs(retain_days * 24 * 60 * 60)),
