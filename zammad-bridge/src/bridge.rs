@@ -16,7 +16,7 @@ use tracing::{error, info, warn};
 
 use crate::clock::Clock;
 use crate::config::Settings;
-use crate::delivery::{Dispatcher, HttpZammad, LinkWatcher, Zammad, ZammadSettings};
+use crate::delivery::{Dispatcher, HttpZammad, LinkWatcher, SystemRandom, Zammad, ZammadSettings};
 use crate::error::{Error, Result};
 use crate::housekeeping::keep_house;
 use crate::metrics::Metrics;
@@ -24,7 +24,7 @@ use crate::receive::{
     ForwardingTasks, HookAuthentication, HookKeys, HttpUpstreamHook, Proxy, ReceiveSettings, Receiver, StatusForwarder,
     UpstreamHook,
 };
-use crate::store::{CallStore, Routes, SqliteStore};
+use crate::store::{CallStore, Routes, SqliteStore, UnavailableStore};
 
 /// How long open requests may take to finish at the end.
 pub const SHUTDOWN_REQUESTS_LIMIT: Duration = Duration::from_secs(10);
@@ -87,8 +87,7 @@ impl Bridge {
         let address = listener.local_addr().unwrap_or(settings.listen);
         let metrics = Metrics::new();
         let routes = Routes { routes: settings.zammads.iter().map(ZammadSettings::route).collect() };
-        let store: Arc<dyn CallStore> =
-            Arc::new(SqliteStore::open(&settings.database, routes, Arc::clone(&clock)).await?);
+        let store = open_store(&settings, routes, &clock).await?;
         let mut zammads: Vec<(ZammadSettings, Arc<dyn Zammad>)> = Vec::new();
         for zammad in &settings.zammads {
             zammads.push((zammad.clone(), Arc::new(HttpZammad::new(zammad, Arc::clone(&clock))?)));
@@ -96,7 +95,7 @@ impl Bridge {
         if zammads.is_empty() {
             warn!("no Zammad is configured: calls are kept, and nobody is told; set ZAMMAD_CTI_URL");
         }
-        let random = || -> Box<dyn Random> { Box::new(JitterRandom) };
+        let random = || -> Box<dyn Random> { Box::new(SystemRandom) };
         let dispatcher = Dispatcher::start(zammads, &store, &clock, &metrics, random);
         let mut background = JoinSet::new();
         let api = jambonz_api(&settings)?;
@@ -175,15 +174,15 @@ impl std::fmt::Debug for Bridge {
     }
 }
 
-/// The operating system's randomness, for the jitter of retries alone: without it they wait as if the die had shown zero.
-struct JitterRandom;
-
-impl Random for JitterRandom {
-    #[expect(clippy::disallowed_methods, reason = "this is the adapter through which randomness comes in")]
-    fn fill(&mut self, bytes: &mut [u8]) {
-        if getrandom::fill(bytes).is_err() {
-            bytes.fill(0);
+/// The store; if its file is damaged or the disk full, one that takes nothing in, so that calls go on all the same.
+async fn open_store(settings: &Settings, routes: Routes, clock: &Arc<dyn Clock>) -> Result<Arc<dyn CallStore>> {
+    match SqliteStore::open(&settings.database, routes, Arc::clone(clock)).await {
+        Ok(store) => Ok(Arc::new(store)),
+        Err(fault @ (Error::StoreDamaged { .. } | Error::StoreDiskFull { .. } | Error::StoreFailed { .. })) => {
+            error!(%fault, "the store cannot be opened: calls go on without being kept, until the bridge is started again");
+            Ok(Arc::new(UnavailableStore::new(fault, clock.now())))
         }
+        Err(fault) => Err(fault),
     }
 }
 

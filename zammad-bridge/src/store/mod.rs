@@ -12,7 +12,6 @@ mod lane;
 mod routes;
 mod sqlite;
 mod unavailable;
-mod upkeep;
 
 use std::sync::Arc;
 
@@ -23,7 +22,6 @@ use tokio::sync::{broadcast, watch};
 pub use self::routes::{Route, Routes};
 pub use self::sqlite::{SqliteSettings, SqliteStore};
 pub use self::unavailable::UnavailableStore;
-pub use self::upkeep::{UpkeepSettings, run_upkeep, upkeep};
 use crate::call_book::{CallFact, CallRecord, CallState, Channel, Step, StepSet};
 use crate::clock::UnixMillis;
 use crate::error::{Error, Result};

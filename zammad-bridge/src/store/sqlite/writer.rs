@@ -301,7 +301,7 @@ impl Writer {
         let ids: Vec<i64> =
             sqlx::query_scalar("SELECT id FROM call WHERE ended_ms IS NULL AND last_ms < ? ORDER BY last_ms LIMIT ?")
                 .bind(silent_since.as_millis())
-                .bind(i64::try_from(limit.min(CHORE_RECORDS)).unwrap_or(i64::MAX))
+                .bind(i64::try_from(limit).unwrap_or(i64::MAX))
                 .fetch_all(&mut *transaction)
                 .await?;
         let ids: Vec<RecordId> = ids.into_iter().map(RecordId).collect();
@@ -327,7 +327,7 @@ impl Writer {
              (SELECT 1 FROM lane WHERE call_id = call.id AND due_ms IS NOT NULL) ORDER BY ended_ms LIMIT ?",
         )
         .bind(ended_before.as_millis())
-        .bind(i64::try_from(limit.min(CHORE_RECORDS)).unwrap_or(i64::MAX))
+        .bind(i64::try_from(limit).unwrap_or(i64::MAX))
         .fetch_all(&mut *transaction)
         .await?;
         let (mut ids, mut aliases) = (Vec::with_capacity(found.len()), Vec::new());
