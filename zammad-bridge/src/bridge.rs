@@ -16,6 +16,7 @@ use tracing::{error, info, warn};
 
 use crate::clock::Clock;
 use crate::config::Settings;
+use crate::control;
 use crate::delivery::{Dispatcher, HttpZammad, LinkWatcher, SystemRandom, Zammad, ZammadSettings};
 use crate::error::{Error, Result};
 use crate::housekeeping::keep_house;
@@ -107,8 +108,8 @@ impl Bridge {
         let stop = watch::Sender::new(false);
         let links = dispatcher.watcher();
         let parts = Parts { receiver, store, metrics, links, clock, settings, stopping: stop.subscribe() };
-        let app = parts.receiver.routes().merge(pages(&parts));
-        let app = app.fallback_service(Receiver::pass_on_fallback(&parts.receiver));
+        let app = parts.receiver.routes().merge(control::routes(&parts)).merge(pages(&parts));
+        let app = parts.receiver.pass_on_the_rest(app);
         let mut stopped = stop.subscribe();
         let listener = listener.tap_io(|stream| {
             // A failure costs latency, nothing else.
@@ -187,7 +188,11 @@ async fn open_store(settings: &Settings, routes: Routes, clock: &Arc<dyn Clock>)
 }
 
 /// The client of jambonz' API, if it is configured.
-pub(crate) fn jambonz_api(settings: &Settings) -> Result<Option<Arc<JambonzApiClient>>> {
+///
+/// # Errors
+///
+/// [`Error::Configuration`] if the settings cannot be right.
+pub fn jambonz_api(settings: &Settings) -> Result<Option<Arc<JambonzApiClient>>> {
     let Some(config) = &settings.jambonz_api else { return Ok(None) };
     let mut builder = JambonzApiClient::builder().config(config.clone());
     for host in &settings.insecure_http_hosts {

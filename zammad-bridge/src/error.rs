@@ -69,6 +69,12 @@ pub enum Error {
         /// `closing` or `too much is waiting`.
         reason: &'static str,
     },
+    /// A command could not be carried out.
+    #[error("{problem}")]
+    Control {
+        /// What went wrong, and what to do.
+        problem: String,
+    },
     /// Zammad did not take something.
     #[error(transparent)]
     Delivery(#[from] DeliveryFault),
@@ -101,6 +107,7 @@ impl Error {
             Self::StoreDamaged { .. } => "store_damaged",
             Self::StoreFailed { .. } => "store_failed",
             Self::StoreRefuses { .. } => "store_refuses",
+            Self::Control { .. } => "control",
             Self::Delivery(_) => "delivery",
         }
     }

@@ -17,7 +17,7 @@ const IDLE_CONNECTION: Duration = Duration::from_secs(4);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// TLS as everything here speaks it. `extra_ca_pem` holds further authorities; `setting` is where they come from.
-pub(crate) fn tls_config(setting: &str, extra_ca_pem: Option<&str>) -> Result<ClientConfig> {
+fn tls_config(setting: &str, extra_ca_pem: Option<&str>) -> Result<ClientConfig> {
     let wrong = |problem: String| Error::Configuration {
         setting: setting.to_owned(),
         problem,
@@ -43,28 +43,42 @@ pub(crate) fn tls_config(setting: &str, extra_ca_pem: Option<&str>) -> Result<Cl
     Ok(builder.with_root_certificates(roots).with_no_client_auth())
 }
 
+/// A client with TLS verified against the system's authorities and those in `extra_ca_pem`, which came from `setting`.
+///
+/// # Errors
+///
+/// [`Error::Configuration`] if the certificates cannot be read, or the client cannot be set up.
+pub fn verified_client(setting: &str, extra_ca_pem: Option<&str>) -> Result<reqwest::Client> {
+    built(setting, builder(setting, extra_ca_pem)?)
+}
+
 /// A client for requests that are passed on: bodies go through as they are, without being unpacked.
 pub(crate) fn pass_through_client(setting: &str, extra_ca_pem: Option<&str>) -> Result<reqwest::Client> {
-    reqwest::Client::builder()
+    built(setting, builder(setting, extra_ca_pem)?.no_gzip().no_brotli())
+}
+
+fn builder(setting: &str, extra_ca_pem: Option<&str>) -> Result<reqwest::ClientBuilder> {
+    Ok(reqwest::Client::builder()
         .tls_backend_preconfigured(tls_config(setting, extra_ca_pem)?)
-        .no_gzip()
-        .no_brotli()
         .redirect(reqwest::redirect::Policy::none())
         .retry(reqwest::retry::never())
         .connect_timeout(CONNECT_TIMEOUT)
         .pool_idle_timeout(IDLE_CONNECTION)
-        .no_proxy()
-        .build()
-        .map_err(|error| Error::Configuration {
-            setting: setting.to_owned(),
-            problem: format!("the HTTP client cannot be set up: {}", innermost_cause(&error)),
-            remedy: "check the machine's TLS set-up".to_owned(),
-        })
+        .no_proxy())
+}
+
+fn built(setting: &str, builder: reqwest::ClientBuilder) -> Result<reqwest::Client> {
+    builder.build().map_err(|error| Error::Configuration {
+        setting: setting.to_owned(),
+        problem: format!("the HTTP client cannot be set up: {}", innermost_cause(&error)),
+        remedy: "check the machine's TLS set-up".to_owned(),
+    })
 }
 
 /// The innermost cause of an error, for people: the layers above say no more than that something failed, and can quote the
 /// URL with what is secret in it.
-pub(crate) fn innermost_cause(error: &(dyn StdError + 'static)) -> String {
+#[must_use]
+pub fn innermost_cause(error: &(dyn StdError + 'static)) -> String {
     let mut innermost = error;
     while let Some(source) = innermost.source() {
         innermost = source;

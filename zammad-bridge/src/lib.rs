@@ -16,6 +16,7 @@
 //! | [`config`] | settings from flags, environment, `.env` and TOML, all problems told at once |
 //! | [`bridge`], [`housekeeping`] | everything together: what `codex-zammad-bridge serve` runs |
 //! | [`admin`], [`metrics`] | the admin page, health, the list of calls; what is counted |
+//! | [`control`] | what commands ask of a bridge that runs |
 //! | [`clock`], [`error`] | time that comes in from outside; what can go wrong and what to do |
 //!
 //! # What is promised
@@ -29,10 +30,11 @@ pub mod bridge;
 pub mod call_book;
 pub mod clock;
 pub mod config;
+pub mod control;
 pub mod delivery;
 pub mod error;
 pub mod housekeeping;
-mod http_client;
+pub mod http_client;
 pub mod metrics;
 pub mod receive;
 pub mod record;

@@ -1,11 +1,16 @@
 //! The commands of the program.
 
+mod check;
+mod desk;
+mod records;
 mod serve;
+mod setup;
 
 use std::path::PathBuf;
 use std::sync::LazyLock;
 
 use clap::{Args, Parser, Subcommand};
+use codex_zammad_bridge::bridge::jambonz_api;
 use codex_zammad_bridge::config::keys::{self, Group};
 use codex_zammad_bridge::config::{CONFIG_FILE, ENV_FILE, Places, Settings};
 use codex_zammad_bridge::{Error, Result};
@@ -65,6 +70,56 @@ struct PlacesArguments {
 enum Command {
     /// Take calls, keep them and tell Zammad, until SIGTERM or Ctrl-C.
     Serve,
+    /// Look at everything that must be right - jambonz' key and hooks, the application, Zammad's tokens and permissions - and
+    /// say what to do about what is not. Changes nothing; ends with 1 if something is wrong.
+    Check {
+        /// The language of the findings.
+        #[arg(long, value_enum, default_value_t = check::Language::En)]
+        lang: check::Language,
+    },
+    /// Point an application's hooks at this bridge (BRIDGE_PUBLIC_URL), by jambonz' API.
+    ///
+    /// Where they pointed before is kept in a file, so that --undo can bring it back.
+    Setup {
+        /// Name or GUID of the application.
+        #[arg(long, value_name = "NAME")]
+        application: String,
+        /// Bring back what was before.
+        #[arg(long)]
+        undo: bool,
+        /// Only say what would be done.
+        #[arg(long)]
+        dry_run: bool,
+        /// The file in which is kept what was before; by default zammad-bridge-setup-<guid>.json.
+        #[arg(long, value_name = "FILE")]
+        memory: Option<PathBuf>,
+    },
+    /// Say what waits to be told to Zammad, and what is on the dead-letter shelf; ends with 1 if something is.
+    ///
+    /// While a bridge runs it is asked (BRIDGE_LISTEN, BRIDGE_ADMIN_TOKEN), as with the commands below.
+    Status {
+        /// As JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Take calls off the dead-letter shelf, so that Zammad is told of them again.
+    Replay {
+        /// The record; without it all that are on the shelf.
+        #[arg(long, value_name = "ID")]
+        record: Option<i64>,
+    },
+    /// Erase everything about people from a client's calls, beyond recovery. Tickets in Zammad that hold it are named.
+    Forget {
+        /// The client's id, as customerData.clientId has it.
+        #[arg(long, value_name = "ID")]
+        client_id: String,
+    },
+    /// Write records to standard output, one JSON object a line, the youngest first.
+    Export {
+        /// Of this client alone.
+        #[arg(long, value_name = "ID")]
+        client_id: Option<String>,
+    },
 }
 
 fn key_and_value(text: &str) -> Result<(String, String), String> {
@@ -90,6 +145,20 @@ pub(crate) fn run(arguments: Arguments) -> Result<bool> {
     runtime.block_on(async {
         match arguments.command {
             Command::Serve => serve::serve(settings).await,
+            Command::Check { lang } => check::check(&settings, lang).await,
+            Command::Setup { application, undo, dry_run, memory } => {
+                let api = jambonz_api(&settings)?.ok_or_else(|| Error::Configuration {
+                    setting: "JAMBONZ_API_BASE_URL, JAMBONZ_API_KEY, JAMBONZ_ACCOUNT_SID".to_owned(),
+                    problem: "they are not set, and hooks are changed by jambonz' API".to_owned(),
+                    remedy: "take them from jambonz' portal, Account".to_owned(),
+                })?;
+                let wanted = setup::SetUp { application: &application, undo, dry_run, memory: memory.as_deref() };
+                setup::set_up(&settings, &api, &wanted).await
+            }
+            Command::Status { json } => records::status(&settings, json).await,
+            Command::Replay { record } => records::replay(&settings, record).await,
+            Command::Forget { client_id } => records::forget(&settings, client_id).await,
+            Command::Export { client_id } => records::export(&settings, client_id).await,
         }
     })
 }

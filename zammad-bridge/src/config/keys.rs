@@ -70,7 +70,7 @@ keys! {
     LOG_FORMAT = "BRIDGE_LOG_FORMAT", Bridge, false, "json";
     /// After how many days a record of a call that is over and delivered is deleted; 0 keeps all. Default 90
     RETAIN_DAYS = "RETAIN_DAYS", Bridge, false, "30";
-    /// After which silence a call whose end never came is closed: a number with s, m, h or d. Default 4h
+    /// After which silence a call whose end never came is closed: a number with s, m, h or d. Default 12h
     CALL_MAX_AGE = "CALL_MAX_AGE", Bridge, false, "90m";
 
     /// The account's webhook secret, with which jambonz signs; several, separated by commas, while it is being changed.

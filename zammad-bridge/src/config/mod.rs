@@ -52,8 +52,8 @@ pub const DEFAULT_LISTEN: &str = "127.0.0.1:8787";
 pub const DEFAULT_DATABASE_URL: &str = "sqlite://zammad-bridge.db";
 /// The default of `RETAIN_DAYS`.
 pub const DEFAULT_RETAIN_DAYS: u64 = 90;
-/// The default of `CALL_MAX_AGE`.
-pub const DEFAULT_CALL_MAX_AGE: Duration = Duration::from_secs(4 * 60 * 60);
+/// The default of `CALL_MAX_AGE`: longer than calls last.
+pub const DEFAULT_CALL_MAX_AGE: Duration = Duration::from_secs(12 * 60 * 60);
 
 /// How log lines look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

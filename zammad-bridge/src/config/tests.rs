@@ -32,7 +32,7 @@ fn without_anything_set_the_bridge_listens_on_loopback_and_keeps_calls() {
     assert_eq!(settings.listen, "127.0.0.1:8787".parse().unwrap());
     assert_eq!(settings.database.path.to_str(), Some("zammad-bridge.db"));
     assert_eq!(settings.retain, Some(Duration::from_secs(90 * 86_400)));
-    assert_eq!(settings.call_max_age, Duration::from_secs(4 * 3_600));
+    assert_eq!(settings.call_max_age, Duration::from_secs(12 * 3_600));
     assert_eq!(settings.upstream_call_limit, Duration::from_secs(8));
     assert!(settings.zammads.is_empty() && settings.jambonz_api.is_none() && !settings.allow_unsigned);
 }

@@ -17,7 +17,7 @@
 //!
 //! Nothing that comes in makes it panic. Bodies, queues and waits are bounded, each by a constant of this module.
 
-mod answers;
+pub(crate) mod answers;
 mod authentication;
 mod call_hook;
 mod claims;
@@ -42,7 +42,7 @@ use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::Response;
-use axum::routing::{MethodRouter, any, post};
+use axum::routing::{any, post};
 use bytes::Bytes;
 use codex_core_sip::application_names::ApplicationNames;
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
@@ -167,11 +167,16 @@ impl Receiver {
             .with_state(self.clone())
     }
 
-    /// What answers a path that is not the bridge's own: the application, or 404. To be made the fallback of the router
-    /// that holds all of the bridge's own routes.
+    /// A router that passes on to the application what is not one of the `own` routes of the bridge: another path, or
+    /// another method of the same path (an application may have hooks at `POST /`, where the admin page is `GET /`).
     #[must_use]
-    pub fn pass_on_fallback(receiver: &Self) -> MethodRouter {
-        any(Self::pass_on).with_state(receiver.clone())
+    pub fn pass_on_the_rest(&self, own: Router) -> Router {
+        let app = own.fallback_service(any(Self::pass_on).with_state(self.clone()));
+        if self.settings.proxy.is_none() {
+            return app;
+        }
+        let receiver = self.clone();
+        app.method_not_allowed_fallback(move |request: Request| Self::pass_on(State(receiver.clone()), request))
     }
 
     async fn pass_on(State(receiver): State<Self>, request: Request) -> Response {
