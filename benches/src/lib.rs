@@ -6,8 +6,7 @@
 //! - `write`: a parsed message written anew.
 //!
 //! core-sip could hand out the bytes that it has received. That is not what is compared: where it is to write, it writes
-//! every header and the body into a new buffer, as the others do. `write-unchanged` and `typed-unchanged`, which only
-//! core-sip has, hand them out; they are in no list.
+//! every header and the body into a new buffer, as the others do.
 
 use std::hint::black_box;
 
@@ -36,12 +35,13 @@ pub const LIBRARIES: [&str; 3] = ["core-sip", "rsip", "rsipstack"];
 
 /// One call does the operation once. `None` for names that are not in the lists.
 pub fn operation(library: &str, operation: &str, sample: &Sample) -> Option<Box<dyn FnMut()>> {
-    Some(match library {
-        "core-sip" => core_sip::operation(operation, Bytes::from_static(sample.bytes))?,
-        "rsip" => rsip_0_4::operation(operation, sample.bytes)?,
-        "rsipstack" => rsipstack_0_7::operation(operation, sample.bytes)?,
-        _ => return None,
-    })
+    let bytes = Bytes::from_static(sample.bytes);
+    match library {
+        "core-sip" => repeatable::<CoreSip>(operation, bytes),
+        "rsip" => repeatable::<Rsip>(operation, bytes),
+        "rsipstack" => repeatable::<Rsipstack>(operation, bytes),
+        _ => None,
+    }
 }
 
 /// The sample of this name.
@@ -49,41 +49,52 @@ pub fn sample(name: &str) -> Option<&'static Sample> {
     SAMPLES.iter().find(|sample| sample.name == name)
 }
 
-mod core_sip {
-    use super::*;
-    use codex_core_sip::sip::header::Name;
-    use codex_core_sip::sip::message::{Message, MessageBuilder};
-    use codex_core_sip::sip::uri::UriRef;
+/// What a library does.
+trait Library {
+    type Message: 'static;
+    type Written: Into<Bytes>;
 
-    pub(super) fn operation(operation: &str, bytes: Bytes) -> Option<Box<dyn FnMut()>> {
-        let parsed = parse(&bytes);
-        let copy = Message::parse(write(&parsed)).expect("what was written is a message");
-        assert_eq!(copy.header_lines().count(), parsed.header_lines().count(), "every header is written");
-        assert_eq!(copy.body(), parsed.body());
-        Some(match operation {
-            "parse" => Box::new(move || drop(black_box(parse(&bytes)))),
-            "typed" => Box::new(move || {
-                let message = parse(&bytes);
-                typed(&message);
-                drop(black_box(write(&message)));
-            }),
-            "write" => Box::new(move || drop(black_box(write(&parsed)))),
-            "typed-unchanged" => Box::new(move || {
-                let message = parse(&bytes);
-                typed(&message);
-                drop(black_box(unchanged(&message)));
-            }),
-            "write-unchanged" => Box::new(move || drop(black_box(unchanged(&parsed)))),
-            _ => return None,
-        })
+    fn parse(bytes: &Bytes) -> Self::Message;
+    /// Reads every header that routing needs, and the URIs in them. Those who parse the Request-URI with the message have
+    /// it already.
+    fn typed(message: &Self::Message);
+    /// Every header anew, name by name and value by value, and the body copied.
+    fn write(message: &Self::Message) -> Self::Written;
+    fn header_count(message: &Self::Message) -> usize;
+}
+
+fn repeatable<L: Library>(operation: &str, bytes: Bytes) -> Option<Box<dyn FnMut()>> {
+    let parsed = L::parse(&bytes);
+    let copy = L::parse(&L::write(&parsed).into());
+    assert_eq!(L::header_count(&copy), L::header_count(&parsed), "every header is written");
+    Some(match operation {
+        "parse" => Box::new(move || drop(black_box(L::parse(black_box(&bytes))))),
+        "typed" => Box::new(move || {
+            let message = L::parse(black_box(&bytes));
+            L::typed(&message);
+            drop(black_box(L::write(black_box(&message))));
+        }),
+        "write" => Box::new(move || drop(black_box(L::write(black_box(&parsed))))),
+        _ => return None,
+    })
+}
+
+const REASON: &str = "the sample is well-formed";
+
+struct CoreSip;
+
+impl Library for CoreSip {
+    type Message = codex_core_sip::sip::Message;
+    type Written = Bytes;
+
+    fn parse(bytes: &Bytes) -> Self::Message {
+        codex_core_sip::sip::Message::parse(bytes.clone()).expect(REASON)
     }
 
-    fn parse(bytes: &Bytes) -> Message {
-        Message::parse(black_box(bytes).clone()).expect("the sample is a message")
-    }
+    fn typed(message: &Self::Message) {
+        use codex_core_sip::sip::header::Name;
+        use codex_core_sip::sip::uri::UriRef;
 
-    fn typed(message: &Message) {
-        const REASON: &str = "the sample is well-formed";
         black_box(UriRef::parse(message.request_uri().expect(REASON)).expect(REASON));
         for via in message.via_iter() {
             black_box(via.expect(REASON));
@@ -103,46 +114,29 @@ mod core_sip {
         black_box(message.number(Name::MaxForwards, 255).expect(REASON).expect(REASON));
     }
 
-    /// Every header anew, name by name and value by value, and the body copied.
-    fn write(message: &Message) -> Bytes {
-        MessageBuilder::from_message(black_box(message)).build()
+    fn write(message: &Self::Message) -> Self::Written {
+        codex_core_sip::sip::MessageBuilder::from_message(message).build()
     }
 
-    /// What was received, as an element sends it that has changed nothing.
-    fn unchanged(message: &Message) -> Bytes {
-        black_box(message).as_bytes().clone()
+    fn header_count(message: &Self::Message) -> usize {
+        message.header_lines().count()
     }
 }
 
-mod rsip_0_4 {
-    use super::*;
-    use rsip::SipMessage;
-    use rsip::headers::{Header, ToTypedHeader as _};
-    use rsip::message::{HasHeaders as _, HeadersExt as _};
+struct Rsip;
 
-    const REASON: &str = "the sample is well-formed";
+impl Library for Rsip {
+    type Message = rsip::SipMessage;
+    type Written = Vec<u8>;
 
-    pub(super) fn operation(operation: &str, bytes: &'static [u8]) -> Option<Box<dyn FnMut()>> {
-        let parsed = parse(bytes);
-        assert_eq!(parse(&write(&parsed)).headers().iter().count(), parsed.headers().iter().count());
-        Some(match operation {
-            "parse" => Box::new(move || drop(black_box(parse(bytes)))),
-            "typed" => Box::new(move || {
-                let message = parse(bytes);
-                typed(&message);
-                drop(black_box(write(&message)));
-            }),
-            "write" => Box::new(move || drop(black_box(write(&parsed)))),
-            _ => return None,
-        })
+    fn parse(bytes: &Bytes) -> Self::Message {
+        rsip::SipMessage::try_from(&bytes[..]).expect(REASON)
     }
 
-    fn parse(bytes: &[u8]) -> SipMessage {
-        SipMessage::try_from(black_box(bytes)).expect("the sample is a message")
-    }
+    fn typed(message: &Self::Message) {
+        use rsip::headers::{Header, ToTypedHeader as _};
+        use rsip::message::{HasHeaders as _, HeadersExt as _};
 
-    /// The Request-URI is parsed with the message.
-    fn typed(message: &SipMessage) {
         for header in message.headers().iter() {
             match header {
                 Header::Via(via) => drop(black_box(via.typed().expect(REASON))),
@@ -159,39 +153,31 @@ mod rsip_0_4 {
         black_box(message.max_forwards_header().expect(REASON).num().expect(REASON));
     }
 
-    fn write(message: &SipMessage) -> Vec<u8> {
-        black_box(message).to_string().into_bytes()
+    fn write(message: &Self::Message) -> Self::Written {
+        message.to_string().into_bytes()
+    }
+
+    fn header_count(message: &Self::Message) -> usize {
+        use rsip::message::HasHeaders as _;
+
+        message.headers().iter().count()
     }
 }
 
-mod rsipstack_0_7 {
-    use super::*;
-    use rsipstack::sip::prelude::*;
-    use rsipstack::sip::{Header, SipMessage};
+struct Rsipstack;
 
-    const REASON: &str = "the sample is well-formed";
+impl Library for Rsipstack {
+    type Message = rsipstack::sip::SipMessage;
+    type Written = Vec<u8>;
 
-    pub(super) fn operation(operation: &str, bytes: &'static [u8]) -> Option<Box<dyn FnMut()>> {
-        let parsed = parse(bytes);
-        assert_eq!(parse(&write(&parsed)).headers().iter().count(), parsed.headers().iter().count());
-        Some(match operation {
-            "parse" => Box::new(move || drop(black_box(parse(bytes)))),
-            "typed" => Box::new(move || {
-                let message = parse(bytes);
-                typed(&message);
-                drop(black_box(write(&message)));
-            }),
-            "write" => Box::new(move || drop(black_box(write(&parsed)))),
-            _ => return None,
-        })
+    fn parse(bytes: &Bytes) -> Self::Message {
+        rsipstack::sip::SipMessage::try_from(&bytes[..]).expect(REASON)
     }
 
-    fn parse(bytes: &[u8]) -> SipMessage {
-        SipMessage::try_from(black_box(bytes)).expect("the sample is a message")
-    }
+    fn typed(message: &Self::Message) {
+        use rsipstack::sip::Header;
+        use rsipstack::sip::prelude::*;
 
-    /// The Request-URI is parsed with the message.
-    fn typed(message: &SipMessage) {
         for header in message.headers().iter() {
             if let Header::Via(via) = header {
                 drop(black_box(via.typed().expect(REASON)));
@@ -206,7 +192,13 @@ mod rsipstack_0_7 {
         black_box(message.max_forwards_header().expect(REASON).value().parse::<u32>().expect(REASON));
     }
 
-    fn write(message: &SipMessage) -> Vec<u8> {
-        black_box(message).to_bytes()
+    fn write(message: &Self::Message) -> Self::Written {
+        message.to_bytes()
+    }
+
+    fn header_count(message: &Self::Message) -> usize {
+        use rsipstack::sip::prelude::*;
+
+        message.headers().iter().count()
     }
 }

@@ -9,6 +9,8 @@ mod session;
 mod driver;
 #[cfg(feature = "client")]
 mod handle;
+#[cfg(feature = "client")]
+mod network_watch;
 
 pub use session::{
     AcceptCall, ClientCommand, ClientInput, ClientOutput, ClientSession, CommandId, DTMF_DURATION,

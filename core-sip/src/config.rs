@@ -9,6 +9,8 @@ use crate::header_field::HeaderField;
 use crate::metadata::{ApplicationName, CustomerData, LanguageTag, UserToUserEncoding, check_extra_headers};
 use crate::sip::uri::Uri;
 
+pub use crate::sip::user_agent::Backoff;
+
 /// What both headers that carry customer data may take together, in bytes: they must fit jambonz' inner UDP leg.
 pub const DEFAULT_CUSTOMER_DATA_LIMIT_BYTES: usize = 4096;
 
@@ -50,12 +52,22 @@ pub struct SipClientConfig {
     pub max_register_retries: u32,
     /// Whether a lost connection is tried again for ever.
     pub infinite_reconnect: bool,
+    /// The waits between attempts to reach the edge, drawn from zero to a step that grows (full jitter).
+    pub reconnect_backoff: Backoff,
+    /// How long what a person asked for in a call (a key, hold, the end) waits for the connection to come back.
+    pub flow_wait: Duration,
     /// How often a CRLF keep-alive is sent (RFC 5626 §3.5.1); `None` for never.
     pub keep_alive_interval: Option<Duration>,
     /// What expiry REGISTER asks for. The registrar's answer counts.
     pub register_expires: Duration,
     /// How long an outgoing call may go unanswered before it is cancelled.
     pub no_answer_timeout: Duration,
+    /// What interval between refreshes a call asks for (RFC 4028), at least 90 s; `None` to ask for none.
+    pub session_expires: Option<Duration>,
+    /// How long ICE may be `disconnected` in a call before it is restarted; it may come back by itself.
+    pub ice_restart_after: Duration,
+    /// How long a call without media may go on while they are being mended; then it ends.
+    pub media_recovery_timeout: Duration,
     /// How long a call may go without a packet from the far end before it is reported.
     pub no_packets_timeout: Duration,
     /// Certificates of authorities that are trusted beside the system's, in PEM.
@@ -77,6 +89,7 @@ impl core::fmt::Debug for SipClientConfig {
             .field("user_to_user_encoding", &self.user_to_user_encoding)
             .field("max_register_retries", &self.max_register_retries)
             .field("infinite_reconnect", &self.infinite_reconnect)
+            .field("reconnect_backoff", &self.reconnect_backoff)
             .field("keep_alive_interval", &self.keep_alive_interval)
             .field("register_expires", &self.register_expires)
             .field("no_answer_timeout", &self.no_answer_timeout)
@@ -112,9 +125,14 @@ impl SipClientConfig {
             extra_headers: Vec::new(),
             max_register_retries: 5,
             infinite_reconnect: true,
+            reconnect_backoff: Backoff::default(),
+            flow_wait: Duration::from_secs(32),
             keep_alive_interval: Some(Duration::from_secs(30)),
             register_expires: Duration::from_secs(600),
             no_answer_timeout: Duration::from_secs(60),
+            session_expires: Some(Duration::from_secs(1800)),
+            ice_restart_after: Duration::from_secs(1),
+            media_recovery_timeout: Duration::from_secs(30),
             no_packets_timeout: Duration::from_secs(10),
             extra_ca_certificates_pem: Vec::new(),
         }
@@ -148,10 +166,10 @@ impl SipClientConfig {
             problems.push(problem("registerExpires", Some(&value), "it is shorter than 10 s", "600 s"));
         }
         if self.keep_alive_interval.is_some_and(|interval| interval < Duration::from_secs(1)) {
-            let value = format!("{:?}", self.keep_alive_interval);
+            let value = self.keep_alive_interval.map(|interval| format!("{} ms", interval.as_millis()));
             problems.push(problem(
                 "keepAliveInterval",
-                Some(&value),
+                value.as_deref(),
                 "it is shorter than 1,000 ms",
                 "30000, or 0 for off",
             ));
@@ -192,7 +210,11 @@ impl SipClientConfig {
 
 /// Whether `uri` can be called: a `sip` or `sips` URI with a user part.
 pub(crate) fn validate_target_uri(key: &str, uri: &str) -> Result<()> {
-    let right = Uri::parse(uri).is_ok_and(|uri| matches!(uri.scheme(), "sip" | "sips") && uri.user().is_some());
+    let right = Uri::parse(uri).is_ok_and(|uri| {
+        // RFC 3986 §3.1: a scheme is the same in any case.
+        let sip = uri.scheme().eq_ignore_ascii_case("sip") || uri.scheme().eq_ignore_ascii_case("sips");
+        sip && uri.user().is_some()
+    });
     if right {
         return Ok(());
     }

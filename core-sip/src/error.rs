@@ -156,7 +156,7 @@ pub enum Error {
         problem: String,
     },
     /// Nothing came back in time.
-    #[error("{operation} got no answer within {} s", .after.as_secs_f32())]
+    #[error("{operation} got no answer within {} s", Seconds(*.after))]
     Timeout {
         /// What was waited for, such as `REGISTER`.
         operation: &'static str,
@@ -218,6 +218,7 @@ impl Error {
                 CallRefusal::Overloaded => "call_overloaded",
                 CallRefusal::Forbidden => "call_forbidden",
                 CallRefusal::NotAcceptable => "call_not_acceptable",
+                CallRefusal::TransferNotSupported => "call_transfer_not_supported",
                 CallRefusal::Cancelled => "call_cancelled",
                 CallRefusal::Other => "call_refused",
             },
@@ -276,6 +277,7 @@ impl Error {
                 CallRefusal::NotFound
                 | CallRefusal::NoApplication
                 | CallRefusal::Forbidden
+                | CallRefusal::TransferNotSupported
                 | CallRefusal::NotAcceptable => true,
                 CallRefusal::Busy
                 | CallRefusal::Declined
@@ -334,6 +336,20 @@ fn display_problems(problems: &[ConfigurationProblem]) -> String {
 
 fn chosen_instead(chosen: Option<&str>) -> String {
     chosen.map_or_else(|| "did not choose".to_owned(), |chosen| format!("chose {} instead of", Foreign(chosen)))
+}
+
+/// Seconds, with as many decimals as there are milliseconds. Without the floating-point numbers, whose formatting would be
+/// the only one in the browser's module.
+struct Seconds(Duration);
+
+impl fmt::Display for Seconds {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0.as_secs())?;
+        match self.0.subsec_millis() {
+            0 => Ok(()),
+            ms => f.write_str(format!(".{ms:03}").trim_end_matches('0')),
+        }
+    }
 }
 
 /// Text from the far end, in one line and short, whatever it holds.
@@ -464,6 +480,8 @@ pub enum CallRefusal {
     Forbidden,
     /// 488, 606, 415: the far end has no audio format in common with us.
     NotAcceptable,
+    /// 501 or 405 to a REFER: the far end does not transfer calls. jambonz does if the application has a `referHook`.
+    TransferNotSupported,
     /// 487: cancelled.
     Cancelled,
     /// Another status.
@@ -490,6 +508,9 @@ impl CallRefusal {
                 "this user may not make the call, or its name or password is wrong; check JAMBONZ_SIP_USERNAME, JAMBONZ_SIP_PASSWORD, and whether the user may call applications"
             }
             Self::NotAcceptable => "the far end has no audio format in common with us",
+            Self::TransferNotSupported => {
+                "the far end does not transfer calls; in jambonz the application needs a referHook"
+            }
             Self::Cancelled => "the call was cancelled",
             Self::Other => "the status is all that is known",
         }

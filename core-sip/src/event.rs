@@ -27,6 +27,10 @@ pub enum Event {
     Ice(IceEvent),
     /// `dtmf`.
     Dtmf(DtmfEvent),
+    /// `hold`.
+    Hold(HoldEvent),
+    /// `transfer`.
+    Transfer(TransferEvent),
     /// `reconnecting`.
     Reconnecting(ReconnectingEvent),
     /// `language`.
@@ -253,6 +257,51 @@ pub struct IceEvent {
 pub struct DtmfEvent {
     /// `0` to `9`, `*`, `#`, `A` to `D`.
     pub tone: char,
+    /// The SIP Call-ID.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub call_id: Option<String>,
+    /// The call's tag.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tag: Option<String>,
+    /// The application's name, if it is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub application_name: Option<String>,
+    /// Who is calling and why.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub customer_data: Option<Arc<CustomerData>>,
+}
+
+/// The call was put on hold or taken back, by either end.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct HoldEvent {
+    /// We hold the call: the far end hears silence and we hear nothing.
+    pub held: bool,
+    /// The far end holds it: it does not hear us, and we may hear music.
+    pub held_by_far_end: bool,
+    /// The SIP Call-ID.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub call_id: Option<String>,
+    /// The call's tag.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tag: Option<String>,
+    /// The application's name, if it is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub application_name: Option<String>,
+    /// Who is calling and why.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub customer_data: Option<Arc<CustomerData>>,
+}
+
+/// How a transfer gets on at the far end.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct TransferEvent {
+    /// What the one whom the far end calls answers, a SIP status: 180 it rings, 200 it is there.
+    pub status: u16,
+    /// Its phrase.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
     /// The SIP Call-ID.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub call_id: Option<String>,

@@ -28,7 +28,7 @@
 //!  metadata    CustomerData, names, tags,          sip  user_agent ─ dialog ─ transaction ─ registration, registrar
 //!              the headers that carry them              digest ─ message ─ header ─ uri ─ sdp
 //!     ports ►  transport::SignalingTransport       media::MediaEngine    media::AudioSource, media::AudioSink
-//!              application_names::ApplicationNames
+//!              application_names::ApplicationNames       call_record::CallRecordSink
 //!     adapters ► websocket (tokio, rustls)         WebRtcEngine          Tone, WavSource, WavRecorder, LevelMeter, echo
 //! ```
 //!
@@ -40,11 +40,22 @@
 //! | [`transport`] | the port for signalling; SIP over WebSocket | `websocket` for the adapter |
 //! | [`media`] | the port for media; audio sources and sinks; WebRTC | `webrtc` for the adapter |
 //! | [`application_names`] | the port for readable names of applications | |
+//! | [`call_record`] | the port for records of calls | |
 //! | [`event`], [`error`], [`config`] | what comes out, what can go wrong, what can be set | |
 //!
 //! `default = ["rsip", "client", "webrtc"]`. With `default-features = false` the crate has neither tokio nor WebRTC nor
 //! TLS, and builds for the browser; `mock` adds `mockall` mocks of the ports, `rsip` conversions to and from the crate
 //! of that name.
+//!
+//! # A call outlives its connection
+//!
+//! When the WebSocket is lost, a call that is up goes on: dialog and media stay, the connection is made anew
+//! ([`config::SipClientConfig::reconnect_backoff`]), the same contact is registered, and a re-INVITE or UPDATE shows the
+//! far end and the edge the new way. What a person asks for meanwhile waits ([`config::SipClientConfig::flow_wait`]). An
+//! INVITE without an answer is called off on the new connection and placed once more, with the first Call-ID in
+//! `In-Reply-To`. A flow token that an edge has put into its `Record-Route` cannot be repaired: such an edge has to find
+//! us by the `Contact` of the re-INVITE. When the machine's addresses change, or the media path fails, the media go over
+//! to a new peer connection in the same call.
 //!
 //! # Time, randomness and I/O
 //!
@@ -64,6 +75,7 @@
 //! one edge; UDP and TCP transports are not there.
 
 pub mod application_names;
+pub mod call_record;
 pub mod client;
 pub mod config;
 pub mod error;
@@ -71,6 +83,7 @@ pub mod event;
 pub mod header_field;
 pub mod media;
 pub mod metadata;
+mod ordered;
 pub mod random;
 pub mod sip;
 pub mod time;

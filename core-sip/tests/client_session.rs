@@ -18,6 +18,7 @@ use codex_core_sip::media::{MediaNotice, MediaStatistics};
 use codex_core_sip::metadata::{CustomerData, LanguageTag};
 use codex_core_sip::random::SeededRandom;
 use codex_core_sip::sip::message::{Message, MessageBuilder, Method, StatusCode};
+use codex_core_sip::sip::sdp::Direction;
 use codex_core_sip::sip::user_agent::{
     CallHandle, Command, FlowId, Input, Output, ServerSettings, UaEvent, UserAgent, UserAgentConfig,
 };
@@ -140,6 +141,14 @@ impl Line {
         self.input(ClientInput::Media { call, reply: MediaReply::Notice(notice) });
     }
 
+    /// The connection breaks, and both ends hear of it.
+    fn lose_flow(&mut self) {
+        let Some(flow) = self.flow.take() else { return };
+        let error = Some(Error::FlowLost { problem: "reset".to_owned() });
+        self.edge.handle(self.now, Input::FlowClosed { flow: FlowId(1), error: error.clone() });
+        self.input(ClientInput::FlowClosed { flow, error });
+    }
+
     fn edge_does(&mut self, command: Command) {
         self.edge.handle(self.now, Input::Command(command));
         self.settle();
@@ -199,6 +208,7 @@ impl Line {
             MediaCommand::CreateOffer(_) => Some(MediaReply::Offer(failure.map_or_else(|| Ok(sdp("offer")), Err))),
             MediaCommand::CreateAnswer(..) => Some(MediaReply::Answer(failure.map_or_else(|| Ok(sdp("answer")), Err))),
             MediaCommand::AcceptAnswer(_) => Some(MediaReply::AnswerTaken(failure.map_or(Ok(()), Err))),
+            MediaCommand::Restart(_) => Some(MediaReply::Offer(failure.map_or_else(|| Ok(sdp("moved")), Err))),
             MediaCommand::SendDtmf(id, tone) => Some(MediaReply::DtmfSent(*id, *tone, Ok(self.rfc4733))),
             MediaCommand::ReadStatistics => Some(MediaReply::Statistics(self.statistics.clone())),
             _ => None,
@@ -335,6 +345,37 @@ fn what_a_call_brings_along_replaces_the_configuration() {
     assert_eq!(header(&invite, "X-Display-From"), Some(format!("webcall:{tag}")));
     assert_eq!(header(&invite, "X-Display-To").as_deref(), Some("voicebot"));
     assert_eq!(header(&invite, "X-Lang").as_deref(), Some("ru"));
+}
+
+#[test]
+fn a_name_that_arrives_late_is_in_the_next_event_and_in_the_next_call() {
+    let mut unnamed = config();
+    unnamed.target_application_name = None;
+    let (mut line, _) = Line::connected(unnamed);
+    let event = line.call_events()[0].clone();
+    let tag = event.tag.unwrap();
+    assert_eq!((event.application_name, event.display_from), (None, Some(format!("webcall:{tag}"))));
+    let id = line.ask(ClientCommand::SetTargetApplicationName(Some("Голосовой бот".parse().unwrap())));
+    assert_eq!(line.answer(id), Some(Ok(Reply::Done)));
+    line.notice(MediaNotice::Ice(IceState::Connected));
+    let metrics = line.events.iter().rev().find_map(|event| match event {
+        Event::Metrics(metrics) => metrics.application_name.clone(),
+        _ => None,
+    });
+    assert_eq!(metrics.as_deref(), Some("Голосовой бот"));
+    line.ask(ClientCommand::Hangup { reason: None });
+    let ended = line.call_events().last().copied().unwrap().clone();
+    assert_eq!(ended.display_from, Some(format!("webcall:{tag} → Голосовой бот")));
+    assert_eq!(ended.display_to.as_deref(), Some("Голосовой бот"));
+
+    line.ask(ClientCommand::StartCall(Box::default()));
+    let names: Vec<_> = line
+        .sent
+        .iter()
+        .filter(|m| m.method() == Some(&Method::Invite))
+        .map(|m| header(m, "X-Application-Name"))
+        .collect();
+    assert_eq!((names.first().unwrap(), names.last().unwrap()), (&None, &Some("Голосовой бот".to_owned())));
 }
 
 #[test]
@@ -830,4 +871,183 @@ fn a_message_that_no_edge_would_take_is_not_sent() {
     let ended = line.call_events().into_iter().find(|event| event.state == CallState::Error).unwrap();
     assert!(matches!(ended.error, Some(Error::WrongState { operation: "send", .. })), "{ended:?}");
     assert!(line.flow.is_some() && line.edge.binding(line.now).is_some());
+}
+
+fn holds(line: &Line) -> Vec<(bool, bool)> {
+    let hold = |event: &Event| match event {
+        Event::Hold(event) => Some((event.held, event.held_by_far_end)),
+        _ => None,
+    };
+    line.events.iter().filter_map(hold).collect()
+}
+
+fn directions(line: &Line) -> Vec<Direction> {
+    let direction = |order: &MediaCommand| match order {
+        MediaCommand::SetDirection(direction) => Some(*direction),
+        _ => None,
+    };
+    line.media.iter().filter_map(direction).collect()
+}
+
+fn restarts(line: &Line) -> usize {
+    line.media.iter().filter(|order| matches!(order, MediaCommand::Restart(_))).count()
+}
+
+#[test]
+fn either_end_holds_the_call() {
+    let (mut line, call) = Line::connected(config());
+    let hold = line.ask(ClientCommand::Hold);
+    assert_eq!(line.answer(hold), Some(Ok(Reply::Done)));
+    line.edge_does(Command::Hold { call, held: true });
+    let unhold = line.ask(ClientCommand::Unhold);
+    assert_eq!(line.answer(unhold), Some(Ok(Reply::Done)));
+    line.edge_does(Command::Hold { call, held: false });
+    assert_eq!(holds(&line), [(true, false), (true, true), (false, true), (false, false)]);
+    assert_eq!(directions(&line), [Direction::SendOnly, Direction::Inactive, Direction::RecvOnly, Direction::SendRecv]);
+    assert_eq!(line.client.state(), CallState::Connected);
+    line.ask(ClientCommand::Hangup { reason: None });
+    let hold = line.ask(ClientCommand::Hold);
+    assert!(matches!(line.answer(hold), Some(Err(Error::WrongState { .. }))));
+}
+
+#[test]
+fn a_call_that_is_held_is_not_said_to_be_without_packets() {
+    let (mut line, call) = Line::connected(config());
+    line.edge_does(Command::Hold { call, held: true });
+    line.run(Duration::from_secs(60));
+    let complains = |event: &Event| matches!(event, Event::Log(log) if log.message.contains("no audio packets"));
+    assert!(!line.events.iter().any(complains));
+}
+
+#[test]
+fn a_path_that_fails_is_mended_by_a_restart() {
+    let (mut line, call) = Line::connected(config());
+    line.notice(MediaNotice::Failed(MediaFault::IceFailed));
+    assert_eq!(line.client.state(), CallState::Connected);
+    assert_eq!(restarts(&line), 1);
+    let offer = line.edge_events.iter().find_map(|event| match event {
+        UaEvent::Reoffered { offer, .. } => Some(offer.clone()),
+        _ => None,
+    });
+    // Under the origin of the first offer, in a new version.
+    assert_eq!(offer, Some(sdp("moved").replace("o=- 1 1", "o=- 1 2")));
+    line.edge_does(Command::AnswerOffer { call, answer: Ok(sdp("moved too")) });
+    let taken = sdp("moved too").replace("o=- 1 1", "o=- 1 2");
+    assert!(matches!(line.media.last(), Some(MediaCommand::AcceptAnswer(sdp)) if *sdp == taken), "{:?}", line.media);
+    line.notice(MediaNotice::Ice(IceState::Connected));
+    line.run(Duration::from_secs(120));
+    assert_eq!((line.client.state(), restarts(&line)), (CallState::Connected, 1));
+}
+
+#[test]
+fn a_path_that_comes_back_by_itself_is_left_alone() {
+    let (mut line, call) = Line::connected(config());
+    line.notice(MediaNotice::Ice(IceState::Disconnected));
+    line.run(Duration::from_millis(900));
+    line.notice(MediaNotice::Ice(IceState::Connected));
+    line.run(Duration::from_secs(60));
+    assert_eq!(restarts(&line), 0);
+    line.notice(MediaNotice::Ice(IceState::Disconnected));
+    line.run(Duration::from_millis(1100));
+    assert_eq!(restarts(&line), 1);
+    // The far end will not have it; it is asked again until the time is over.
+    line.edge_does(Command::AnswerOffer { call, answer: Err(StatusCode::NOT_ACCEPTABLE_HERE) });
+    assert!(matches!(line.media.last(), Some(MediaCommand::Rollback)), "{:?}", line.media);
+    line.run(Duration::from_millis(2100));
+    assert_eq!(restarts(&line), 2);
+    line.run(Duration::from_secs(30));
+    let ended = line.call_events().into_iter().find(|event| event.state == CallState::Error).unwrap();
+    assert_eq!(ended.error, Some(Error::Media { fault: MediaFault::IceFailed }));
+    assert_eq!(line.methods_sent().last().map(String::as_str), Some("BYE"));
+}
+
+#[test]
+fn an_offer_of_the_far_end_is_answered_by_the_media_session() {
+    let (mut line, call) = Line::connected(config());
+    line.edge_does(Command::Offer { call, sdp: sdp("their other place") });
+    assert!(matches!(line.media.last(), Some(MediaCommand::CreateAnswer(_, _))), "{:?}", line.media);
+    let answered = line.edge_events.iter().any(|event| matches!(event, UaEvent::OfferAnswered { result: Ok(_), .. }));
+    assert!(answered, "{:?}", line.edge_events);
+    line.media_fails = Some(Error::Media { fault: MediaFault::NoCommonCodec });
+    line.edge_does(Command::Offer { call, sdp: sdp("nonsense") });
+    let refused = line.edge_events.iter().any(|event| {
+        matches!(event, UaEvent::OfferAnswered { result: Err(Error::CallRefused { status: 488, .. }), .. })
+    });
+    assert!(refused, "{:?}", line.edge_events);
+    assert_eq!(line.client.state(), CallState::Connected);
+}
+
+#[test]
+fn another_branch_than_that_of_the_early_media_wins() {
+    let mut line = Line::registered(config());
+    line.ask(ClientCommand::StartCall(Box::default()));
+    line.incoming_at_edge();
+    line.deaf = true;
+    respond_to_invite(&mut line, 183, "a", &sdp("early of a"));
+    respond_to_invite(&mut line, 200, "b", &sdp("answer of b"));
+    assert_ne!(line.client.state(), CallState::Connected);
+    // The call with b gets an offer of its own, which b answers.
+    let offer = line.sent.last().unwrap();
+    assert_eq!(offer.method(), Some(&Method::Invite));
+    assert_eq!(offer.to().unwrap().tag(), Some("b"));
+    respond_to_invite(&mut line, 200, "b", &sdp("second answer of b"));
+    assert_eq!(line.client.state(), CallState::Connected);
+    let taken: Vec<_> = line
+        .media
+        .iter()
+        .filter_map(|order| if let MediaCommand::AcceptAnswer(sdp) = order { Some(sdp.clone()) } else { None })
+        .collect();
+    assert_eq!(taken, [sdp("early of a"), sdp("second answer of b")]);
+}
+
+#[test]
+fn a_call_that_loses_its_connection_before_the_answer_is_placed_once_more() {
+    let mut line = Line::registered(config());
+    let start = line.ask(ClientCommand::StartCall(Box::default()));
+    let (_, first) = line.incoming_at_edge();
+    let Some(Ok(Reply::CallId(call_id))) = line.answer(start) else { panic!("{:?}", line.answers) };
+    line.lose_flow();
+    line.run(Duration::from_secs(2));
+    let (call, second) = line.incoming_at_edge();
+    assert_eq!(second.header_named("In-Reply-To").as_deref(), Some(call_id.as_str()));
+    assert_ne!(second.call_id(), first.call_id());
+    assert_eq!(second.header_named("X-Customer-Data"), first.header_named("X-Customer-Data"));
+    assert!(line.methods_sent().contains(&"CANCEL".to_owned()), "the first one is called off");
+    line.edge_does(Command::Answer { call, sdp: sdp("answer"), headers: Vec::new() });
+    assert_eq!(line.client.state(), CallState::Connected);
+    assert!(line.call_events().iter().all(|event| event.error.is_none()));
+
+    // The second try is the last one.
+    let mut line = Line::registered(config());
+    line.ask(ClientCommand::StartCall(Box::default()));
+    for _ in 0..2 {
+        line.incoming_at_edge();
+        line.lose_flow();
+        line.run(Duration::from_secs(2));
+    }
+    let ended = line.call_events().into_iter().find(|event| event.state == CallState::Error).unwrap();
+    assert_eq!(ended.error, Some(Error::FlowLostDuringSetup));
+
+    // And it does not wait for ever.
+    let mut line = Line::registered(config());
+    line.ask(ClientCommand::StartCall(Box::default()));
+    line.incoming_at_edge();
+    line.refuse = Some(Error::Connect { address: "edge".to_owned(), problem: "refused".to_owned() });
+    line.lose_flow();
+    line.run(Duration::from_secs(31));
+    assert_eq!(line.client.state(), CallState::Registering);
+    line.run(Duration::from_secs(2));
+    let ended = line.call_events().into_iter().find(|event| event.state == CallState::Error).unwrap();
+    assert_eq!(ended.error, Some(Error::FlowLostDuringSetup));
+}
+
+#[test]
+fn a_change_of_network_moves_signalling_and_media() {
+    let (mut line, _) = Line::connected(config());
+    let before = line.flow;
+    line.ask(ClientCommand::NetworkChanged);
+    line.run(Duration::from_millis(1));
+    assert!(line.flow.is_some() && line.flow != before);
+    assert_eq!(restarts(&line), 1);
+    assert_eq!(line.client.state(), CallState::Connected);
 }

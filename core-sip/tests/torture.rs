@@ -339,6 +339,9 @@ fn addresses_of_ipv6() -> Vec<(&'static str, Verdict, Vec<u8>)> {
         let length = format!("Content-Type: application/sdp\r\nContent-Length: {}\r\n\r\n{body}", body.len());
         request("INVITE", &[("Content-Length: 0\r\n\r\n", &length)])
     };
+    // The archive of the RFC has LF alone, and lengths that were counted of other bytes.
+    let text_copy = String::from_utf8(sdp("IP4 192.0.2.1", "IP6 2001:db8::20")).expect("text").replace("\r\n", "\n");
+    let text_copy = text_copy.replace("Content-Length: ", "Content-Length: 9");
     let three_colons = request(
         "OPTIONS",
         &[(REQUEST_URI, "sip:user@[2001:db8:::192.0.2.1] SIP"), (TO, "To: sip:user@[2001:db8:::192.0.2.1]")],
@@ -356,6 +359,7 @@ fn addresses_of_ipv6() -> Vec<(&'static str, Verdict, Vec<u8>)> {
         ),
         ("via-received-param-no-delim", Plain, via("[2001:db8::9:1];received=2001:db8::9:255;branch=z9hG4bKas3")),
         ("ipv6-in-sdp", Plain, sdp("IP4 192.0.2.1", "IP6 2001:db8::20")),
+        ("ipv6-in-sdp as a text copy", Note("text copy"), text_copy.into_bytes()),
         (
             "mult-ip-in-header",
             Plain,
@@ -457,6 +461,13 @@ fn further() -> Vec<(&'static str, Verdict, Vec<u8>)> {
             "an INVITE without Contact",
             Note("without Contact"),
             invite(&[("Contact: <sip:caller@host.example.net>\r\n", "")]),
+        ),
+        ("a request line without a version", Refused("three parts"), request("OPTIONS", &[(" SIP/2.0", "")])),
+        ("a header line without a colon", Refused("`:`"), request("OPTIONS", &[("Max-Forwards:", "Max-Forwards")])),
+        (
+            "a header line that is cut off",
+            Refused("empty line"),
+            b"OPTIONS sip:a SIP/2.0\r\nVia: SIP/2.0/UDP h".to_vec(),
         ),
         ("nothing", Refused("start line"), Vec::new()),
         ("empty lines", Refused("start line"), b"\r\n\r\n".to_vec()),

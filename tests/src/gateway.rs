@@ -14,7 +14,7 @@ use std::time::Duration;
 use codex_core_sip::error::{Error, MediaFault, Result};
 use codex_core_sip::media::{
     LevelMeter, LevelReading, MediaEngine, MediaNotice, MediaNotifier, MediaSession, MediaSettings, MediaStatistics,
-    SessionAudio, Tee, Tone, WebRtcEngine, echo,
+    SessionAudio, Silence, Tee, Tone, WebRtcEngine, echo,
 };
 use codex_core_sip::random::OsRandom;
 use codex_core_sip::sip::digest::Algorithm;
@@ -43,6 +43,8 @@ pub enum Voicebot {
     Echo,
     /// A tone of so many hertz, at half of full scale.
     Tone(f64),
+    /// Nothing: packets come, and hold silence.
+    Silent,
 }
 
 /// What the gateway saw.
@@ -96,6 +98,7 @@ pub struct GatewayBuilder {
     users: Vec<(String, SecretString)>,
     algorithms: Vec<Algorithm>,
     voicebot: Voicebot,
+    refusal: Option<(StatusCode, String)>,
     tls: Option<TlsIdentity>,
 }
 
@@ -144,6 +147,13 @@ impl GatewayBuilder {
         self
     }
 
+    /// Refuses every call with this status, and `reason` as the cause in the header `Reason`.
+    #[must_use]
+    pub fn refuses(mut self, status: StatusCode, reason: impl Into<String>) -> Self {
+        self.refusal = Some((status, reason.into()));
+        self
+    }
+
     /// Listens for `wss` with this certificate instead of `ws`.
     #[must_use]
     pub fn tls(mut self, identity: TlsIdentity) -> Self {
@@ -171,13 +181,13 @@ impl GatewayBuilder {
         config.keep_alive_interval = None;
         config.server = Some(server);
         let (events, queue) = mpsc::channel(EVENT_QUEUE);
-        let voicebot = self.voicebot;
+        let manner = Manner { voicebot: self.voicebot, refusal: self.refusal };
         let task = tokio::spawn(async move {
             let mut flows = tokio::task::JoinSet::new();
             loop {
                 let accepted = listener.accept().await;
                 while flows.try_join_next().is_some() {}
-                flows.spawn(Edge::new(config.clone(), voicebot, events.clone()).run(accepted.flow));
+                flows.spawn(Edge::new(config.clone(), manner.clone(), events.clone()).run(accepted.flow));
             }
         });
         Ok(Gateway { url: format!("{scheme}://{address}"), events: queue, task })
@@ -202,6 +212,7 @@ impl Gateway {
             users: vec![("170".to_owned(), SecretString::from("secret"))],
             algorithms: vec![Algorithm::Md5],
             voicebot: Voicebot::Echo,
+            refusal: None,
             tls: None,
         }
     }
@@ -224,10 +235,19 @@ impl Drop for Gateway {
     }
 }
 
+/// How calls are treated.
+#[derive(Debug, Clone)]
+struct Manner {
+    voicebot: Voicebot,
+    refusal: Option<(StatusCode, String)>,
+}
+
 /// What the media of a call tells its edge.
 enum MediaReport {
     Answer(CallHandle, Result<(Arc<dyn MediaSession>, String)>),
     Notice(CallHandle, MediaNotice),
+    /// The answer to another offer in the call.
+    Reanswer(CallHandle, Result<String>),
 }
 
 struct VoicebotCall {
@@ -238,7 +258,7 @@ struct VoicebotCall {
 /// The edge's side of one WebSocket.
 struct Edge {
     agent: UserAgent,
-    voicebot: Voicebot,
+    manner: Manner,
     events: mpsc::Sender<GatewayEvent>,
     calls: HashMap<CallHandle, VoicebotCall>,
     start: Instant,
@@ -248,11 +268,11 @@ struct Edge {
 
 impl Edge {
     #[expect(clippy::disallowed_methods, reason = "this is the adapter through which time comes in")]
-    fn new(config: UserAgentConfig, voicebot: Voicebot, events: mpsc::Sender<GatewayEvent>) -> Self {
+    fn new(config: UserAgentConfig, manner: Manner, events: mpsc::Sender<GatewayEvent>) -> Self {
         let (reports, queue) = mpsc::channel(64);
         Self {
             agent: UserAgent::new(config, Box::new(OsRandom)),
-            voicebot,
+            manner,
             events,
             calls: HashMap::new(),
             start: Instant::now(),
@@ -333,6 +353,7 @@ impl Edge {
             UaEvent::Binding { aor, contact: Some(_), expires } => self.tell(GatewayEvent::Registered { aor, expires }),
             UaEvent::Incoming { call, message, offer } => self.incoming(call, &message, offer),
             UaEvent::Confirmed { .. } => self.tell(GatewayEvent::Answered),
+            UaEvent::Reoffered { call, offer } => self.reoffered(call, offer),
             UaEvent::Info { content_type, body, .. } => {
                 if let Some(tone) = codex_core_sip::client::dtmf_of_info(&content_type, &body) {
                     self.tell(GatewayEvent::Dtmf(tone));
@@ -349,6 +370,9 @@ impl Edge {
         let headers = message.header_lines().map(|(name, value)| (name.to_owned(), value.into_owned())).collect();
         let request_uri = message.request_uri().unwrap_or_default().to_owned();
         self.tell(GatewayEvent::Invite { request_uri, headers });
+        if let Some((status, reason)) = self.manner.refusal.clone() {
+            return self.input(Input::Command(Command::Reject { call, status, reason: Some(reason) }));
+        }
         let Some(offer) = offer else {
             let status = StatusCode::NOT_ACCEPTABLE_HERE;
             return self.input(Input::Command(Command::Reject { call, status, reason: None }));
@@ -357,7 +381,7 @@ impl Edge {
         let (meter, heard) = LevelMeter::new(HEARD_WINDOW_MS);
         self.calls.insert(call, VoicebotCall { heard, session: None });
         let reports = self.reports.clone();
-        let voicebot = self.voicebot;
+        let voicebot = self.manner.voicebot;
         tokio::spawn(async move {
             let notices = reports.clone();
             let notify = Arc::new(move |notice: MediaNotice| {
@@ -371,8 +395,29 @@ impl Edge {
         });
     }
 
+    /// The caller moves to other addresses, say.
+    fn reoffered(&mut self, call: CallHandle, offer: String) {
+        let session = self.calls.get(&call).and_then(|call| call.session.clone());
+        let reports = self.reports.clone();
+        tokio::spawn(async move {
+            let answer = match session {
+                Some(session) => session.accept_offer(&offer).await,
+                None => Err(Error::WrongState { operation: "answer", problem: "the call has no media" }),
+            };
+            // The flow may be gone.
+            let _gone = reports.send(MediaReport::Reanswer(call, answer)).await;
+        });
+    }
+
     fn report(&mut self, report: MediaReport) {
         match report {
+            MediaReport::Reanswer(call, answer) => {
+                let answer = answer.map_err(|error| {
+                    tracing::warn!(%error, "the voicebot cannot move");
+                    StatusCode::NOT_ACCEPTABLE_HERE
+                });
+                self.input(Input::Command(Command::AnswerOffer { call, answer }));
+            }
             MediaReport::Answer(call, Ok((session, sdp))) => match self.calls.get_mut(&call) {
                 Some(entry) => {
                     entry.session = Some(session);
@@ -426,6 +471,7 @@ async fn answer(
             SessionAudio::new(source, tee.with(sink))
         }
         Voicebot::Tone(frequency) => SessionAudio::new(Tone::new(frequency, 0.5), tee),
+        Voicebot::Silent => SessionAudio::new(Silence, tee),
     }));
     let engine = WebRtcEngine::builder()
         .audio(move || {

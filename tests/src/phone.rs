@@ -8,7 +8,9 @@ use std::time::Duration;
 use codex_core_sip::client::{CodexSipClient, Direction, EventStream, StartCall};
 use codex_core_sip::config::SipClientConfig;
 use codex_core_sip::event::{CallEvent, CallState, Event, RegistrationEvent, RegistrationState};
-use codex_core_sip::media::{AudioCodec, LevelMeter, LevelReading, SessionAudio, Tone, WebRtcEngine};
+use codex_core_sip::media::{
+    AudioCodec, AudioSink, LevelMeter, LevelReading, SessionAudio, Tee, Tone, WebRtcEngine, rms_dbfs,
+};
 use secrecy::SecretString;
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -35,6 +37,7 @@ pub struct PhoneBuilder {
     recorder: Recorder,
     tone_hz: f64,
     codecs: Vec<AudioCodec>,
+    all_addresses: bool,
     config: SipClientConfig,
 }
 
@@ -73,6 +76,13 @@ impl PhoneBuilder {
         self
     }
 
+    /// Media over whatever addresses the machine has beside 127.0.0.1, instead of that one.
+    #[must_use]
+    pub fn all_addresses(mut self) -> Self {
+        self.all_addresses = true;
+        self
+    }
+
     /// Changes whatever else can be set.
     #[must_use]
     pub fn configure(mut self, change: impl FnOnce(&mut SipClientConfig)) -> Self {
@@ -87,14 +97,18 @@ impl PhoneBuilder {
     pub fn build(self) -> Fallible<Phone> {
         let heard = Arc::new(Mutex::new(None));
         let hearing = Arc::clone(&heard);
+        let silence = Silences::default();
+        let gaps = silence.clone();
         let tone_hz = self.tone_hz;
+        let addresses = (!self.all_addresses).then_some(Ipv4Addr::LOCALHOST.into());
         let engine = WebRtcEngine::builder()
-            .bind_addresses([Ipv4Addr::LOCALHOST.into()])
+            .bind_addresses(addresses)
             .codecs(self.codecs)
             .audio(move || {
                 let (meter, reading) = LevelMeter::new(HEARING_WINDOW_MS);
                 *lock(&hearing) = Some(reading);
-                Ok(SessionAudio::new(Tone::new(tone_hz, AMPLITUDE), meter))
+                let ears = Tee::default().with(meter).with(gaps.clone());
+                Ok(SessionAudio::new(Tone::new(tone_hz, AMPLITUDE), ears))
             })
             .build();
         let (name, recorder) = (self.name.clone(), self.recorder.clone());
@@ -106,7 +120,29 @@ impl PhoneBuilder {
             .build()?;
         let (told, changes) = watch::channel(Vec::new());
         let listener = tokio::spawn(listen(client.events(), told, self.name.clone(), self.recorder));
-        Ok(Phone { name: self.name, client, changes, next: 0, heard, listener })
+        Ok(Phone { name: self.name, client, changes, next: 0, heard, silence, listener })
+    }
+}
+
+/// Measures how long there is nothing to be heard.
+#[derive(Debug, Clone, Default)]
+struct Silences(Arc<Mutex<Silence>>);
+
+#[derive(Debug, Default)]
+struct Silence {
+    now: Duration,
+    longest: Duration,
+}
+
+impl AudioSink for Silences {
+    fn write(&mut self, frame: &[i16], sample_rate_hz: u32) {
+        let mut silence = lock(&self.0);
+        if rms_dbfs(frame) < SILENT_BELOW_DBFS {
+            silence.now += Duration::from_secs(1) * u32::try_from(frame.len()).unwrap_or(0) / sample_rate_hz.max(1);
+            silence.longest = silence.longest.max(silence.now);
+        } else {
+            silence.now = Duration::ZERO;
+        }
     }
 }
 
@@ -145,6 +181,7 @@ pub struct Phone {
     /// The first event that has not been waited for.
     next: usize,
     heard: Arc<Mutex<Option<LevelReading>>>,
+    silence: Silences,
     listener: tokio::task::JoinHandle<()>,
 }
 
@@ -165,6 +202,7 @@ impl Phone {
             recorder: stage.recorder(),
             tone_hz: 1000.0,
             codecs: Vec::new(),
+            all_addresses: false,
             config,
         }
     }
@@ -274,6 +312,12 @@ impl Phone {
     #[must_use]
     pub fn heard(&self) -> Option<LevelReading> {
         lock(&self.heard).clone()
+    }
+
+    /// The longest silence since the last time that it was asked for, one that goes on included, to 20 ms.
+    #[must_use]
+    pub fn longest_silence(&self) -> Duration {
+        std::mem::take(&mut *lock(&self.silence.0)).longest
     }
 
     /// Waits until it hears nothing but a tone of `frequency_hz`.

@@ -13,6 +13,7 @@ pub(crate) enum Task {
     Soak(SoakOptions),
     Bench(BenchOptions),
     WasmCheck(WasmOptions),
+    Web,
 }
 
 /// Reads the command line. An error is clap's, which knows what to print and with which status to exit; help is one.
@@ -25,6 +26,7 @@ pub(crate) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Tas
         Some(("soak", of)) => Task::Soak(SoakOptions::of(of)),
         Some(("bench", of)) => Task::Bench(BenchOptions::of(of)),
         Some(("wasm-check", of)) => Task::WasmCheck(WasmOptions::of(of)),
+        Some(("web", _)) => Task::Web,
         _ => return Err(command().error(clap::error::ErrorKind::MissingSubcommand, "say what to do")),
     })
 }
@@ -44,8 +46,23 @@ fn command() -> Command {
             SoakOptions::command(),
             BenchOptions::command(),
             WasmOptions::command(),
+            web_command(),
         ])
 }
+
+fn web_command() -> Command {
+    Command::new("web")
+        .about("The npm package @codex/web-widget: module, JavaScript and types in web-widget/npm/dist; its size")
+        .after_help(WEB_HELP)
+}
+
+const WEB_HELP: &str = "\
+Builds web-widget/browser for wasm32-unknown-unknown (the target comes as for wasm-check), makes of it what JavaScript can
+import with wasm-bindgen as a library (three CPU-minutes to compile, once), bundles the TypeScript with esbuild and checks
+it with `tsc --strict`; both come from npm and are kept in $CODEX_CACHE. Node and npm have to be there.
+
+Examples:
+  cargo xtask web";
 
 fn flag(name: &'static str, help: &'static str) -> Arg {
     Arg::new(name).long(name).action(ArgAction::SetTrue).help(help)
@@ -99,7 +116,7 @@ impl TestOptions {
             .after_help(TEST_EXAMPLES)
             .arg(flag(
                 "quick",
-                "Leave out what needs packages, another compiler or other dependencies: e2e, packages, wasm, apart",
+                "Leave out what needs packages, another compiler or other dependencies: e2e, packages, wasm, web, apart",
             ))
             .arg(flag("no-install", "Print the command that installs missing Debian packages instead of running it"))
             .arg(flag("deny", "Install cargo-deny where it is missing"))
@@ -134,6 +151,7 @@ pub(crate) enum Step {
     Unit,
     Doctest,
     Wasm,
+    Web,
     Apart,
     Soak,
     E2e,
@@ -155,6 +173,7 @@ impl Step {
             Self::Unit => ("unit", "unit and integration tests"),
             Self::Doctest => ("doctest", "examples in the documentation"),
             Self::Wasm => ("wasm", "core-sip compiles for browsers; its size"),
+            Self::Web => ("web", "the npm package builds and its types hold; its size"),
             Self::Apart => ("apart", "fuzz targets and benchmarks compile: workspaces of their own"),
             Self::Soak => ("soak", "a fifth of the long runs"),
             Self::E2e => ("e2e", "scenarios against real peers"),
@@ -174,6 +193,7 @@ impl ValueEnum for Step {
             Self::Unit,
             Self::Doctest,
             Self::Wasm,
+            Self::Web,
             Self::Apart,
             Self::Soak,
             Self::E2e,
@@ -215,7 +235,7 @@ pub(crate) struct E2eOptions {
 impl E2eOptions {
     fn command() -> Command {
         Command::new("e2e")
-            .about("Scenarios against Kamailio, rtpengine, SIPp, baresip and coturn")
+            .about("Scenarios against Kamailio, rtpengine, SIPp, baresip, coturn and Chromium")
             .after_help(E2E_EXAMPLES)
             .arg(
                 Arg::new("only")

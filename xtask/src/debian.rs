@@ -10,7 +10,7 @@ use crate::process::{self, Ended};
 use crate::report::{Outcome, say};
 
 /// What the end-to-end suite starts or needs.
-const PACKAGES: [&str; 15] = [
+const PACKAGES: [&str; 16] = [
     // The SIP edge.
     "kamailio",
     "kamailio-websocket-modules",
@@ -22,11 +22,15 @@ const PACKAGES: [&str; 15] = [
     // Far ends.
     "sip-tester",
     "baresip-core",
+    // A visitor.
+    "chromium",
     // TURN.
     "coturn",
     // Captures and recordings.
     "tshark",
     "sox",
+    // Speech for a call that is compared with what came back.
+    "espeak-ng",
     // The namespace, and TLS identities.
     "iproute2",
     "ca-certificates",
@@ -52,7 +56,7 @@ pub(crate) fn ensure(install: bool) -> Outcome {
     if !process::succeeds(Command::new("apt-get").arg("--version")) {
         return Outcome::Skipped(
             "this machine has no apt-get: install kamailio (websocket, tls, json modules), rtpengine, sipp, baresip, \
-             coturn, tshark, sox, iproute2 and openssl by hand"
+             chromium, coturn, tshark, sox, iproute2 and openssl by hand"
                 .to_owned(),
         );
     }

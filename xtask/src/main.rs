@@ -10,6 +10,7 @@
 //! demo soak    `demo`, `soak`
 //! bench        `bench`: the wire format beside other parsers
 //! wasm         `wasm-check`: core-sip for browsers
+//! web          `web`: the npm package
 //! workspace    what cargo says of this workspace; how cargo is called, so that everything is compiled once
 //! cache        where toolchains and the like are kept
 //! debian       the Debian packages of the real peers
@@ -35,6 +36,7 @@ mod report;
 mod soak;
 mod suite;
 mod wasm;
+mod web;
 mod workspace;
 
 use std::process::ExitCode;
@@ -73,6 +75,7 @@ fn main() -> ExitCode {
         Task::Soak(options) => soak::run(&workspace, options.share),
         Task::Bench(options) => bench::run(&workspace, &options),
         Task::WasmCheck(options) => wasm::run(&workspace, &options),
+        Task::Web => web::run(&workspace),
     };
     if process::interrupted() {
         say("xtask: interrupted");

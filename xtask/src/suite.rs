@@ -10,7 +10,7 @@ use clap::ValueEnum as _;
 use crate::cli::{DemoOptions, E2eOptions, Step, TestOptions, WasmOptions};
 use crate::report::{Line, Outcome, counts, duration, say, table};
 use crate::workspace::{Runner, Workspace};
-use crate::{debian, demo, e2e, limits, process, soak, wasm};
+use crate::{debian, demo, e2e, limits, process, soak, wasm, web};
 
 /// The part of the long runs that every test run does.
 const SOAK_SHARE: f64 = 0.2;
@@ -48,6 +48,7 @@ fn run_step(workspace: &Workspace, step: Step, options: &TestOptions) -> Line {
             one(command, "doctest", limits::BUILD + limits::DOC_TESTS)
         }
         Step::Wasm => wasm::run(workspace, &WasmOptions::default()),
+        Step::Web => web::run(workspace),
         Step::Apart => apart(workspace),
         Step::Soak => soak::run(workspace, SOAK_SHARE),
         Step::E2e => e2e::run(workspace, &E2eOptions::default()),
@@ -63,7 +64,7 @@ fn left_out(step: Step, options: &TestOptions) -> Option<String> {
     if !options.only.is_empty() && !options.only.contains(&step) {
         return Some("not among --only".to_owned());
     }
-    (options.quick && matches!(step, Step::Packages | Step::Wasm | Step::Apart | Step::E2e))
+    (options.quick && matches!(step, Step::Packages | Step::Wasm | Step::Web | Step::Apart | Step::E2e))
         .then(|| "--quick".to_owned())
 }
 
@@ -98,7 +99,7 @@ fn clippy(workspace: &Workspace) -> Outcome {
 /// Lints what is no part of this workspace, so that its dependencies stay out of the library's lock file. The fuzz targets
 /// need no fuzzer for that, and no other compiler.
 fn apart(workspace: &Workspace) -> Outcome {
-    for folder in ["fuzz", "benches"] {
+    for folder in ["fuzz", "benches", "web-widget/browser"] {
         let mut command = workspace.cargo(&["clippy", "--all-targets", "--manifest-path"]);
         command.arg(format!("{folder}/Cargo.toml")).arg("--target-dir").arg(workspace.target_folder().join(folder));
         let ended = process::run(folder, command.args(["--", "-D", "warnings"]), limits::LINT);
@@ -178,7 +179,10 @@ mod tests {
     fn by_default_every_step_runs_and_what_is_cheap_comes_first() {
         assert_eq!(
             runs(&TestOptions::default()),
-            ["fmt", "packages", "deny", "clippy", "doc", "unit", "doctest", "wasm", "apart", "soak", "e2e", "demo"]
+            [
+                "fmt", "packages", "deny", "clippy", "doc", "unit", "doctest", "wasm", "web", "apart", "soak", "e2e",
+                "demo"
+            ]
         );
     }
 

@@ -20,6 +20,7 @@ fn every_command_explains_itself_with_examples() {
         &["soak", "--help"],
         &["bench", "--help"],
         &["wasm-check", "--help"],
+        &["web", "--help"],
     ] {
         let output = xtask(arguments);
         let text = stdout(&output);

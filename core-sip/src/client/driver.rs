@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use futures_util::FutureExt;
@@ -12,6 +12,7 @@ use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::handle::Shared;
+use super::network_watch::watch_network;
 use super::session::{
     ClientCommand, ClientInput, ClientOutput, ClientSession, CommandId, DTMF_DURATION, MediaCommand, MediaReply, Reply,
 };
@@ -29,6 +30,9 @@ const INPUT_QUEUE: usize = 256;
 const NOTICE_QUEUE: usize = 64;
 /// How long a closing flow may take to send what is queued and to say good-bye.
 const FLOW_CLOSE_LIMIT: Duration = Duration::from_secs(2);
+/// By how much the wall clock runs ahead of the monotonic one after a sleep of the machine that is worth a look at the
+/// connection. Where the monotonic clock goes on during sleep, late timers show it.
+const SLEPT_FOR: Duration = Duration::from_secs(5);
 /// How long a media session may take to close.
 const MEDIA_CLOSE_LIMIT: Duration = Duration::from_secs(5);
 
@@ -81,6 +85,8 @@ pub(super) struct Driver {
     shared: Arc<Shared>,
     tracer: Option<Tracer>,
     start: Instant,
+    /// Both clocks at the last look.
+    clocks: (SystemTime, Instant),
     happened: mpsc::Sender<ClientInput>,
     flows: HashMap<FlowId, Flow>,
     media: HashMap<CallHandle, Media>,
@@ -100,6 +106,7 @@ impl Driver {
         requests: mpsc::Receiver<Request>,
     ) {
         let (happened, inputs) = mpsc::channel(INPUT_QUEUE);
+        let watch = tokio::spawn(watch_network(happened.clone()));
         let driver = Self {
             session,
             transport,
@@ -107,6 +114,7 @@ impl Driver {
             shared,
             tracer,
             start: Instant::now(),
+            clocks: (SystemTime::now(), Instant::now()),
             happened,
             flows: HashMap::new(),
             media: HashMap::new(),
@@ -114,7 +122,10 @@ impl Driver {
             replies: HashMap::new(),
             next_command: 0,
         };
-        tokio::spawn(driver.run(inputs, requests));
+        tokio::spawn(async move {
+            driver.run(inputs, requests).await;
+            watch.abort();
+        });
     }
 
     async fn run(mut self, mut inputs: mpsc::Receiver<ClientInput>, mut requests: mpsc::Receiver<Request>) {
@@ -148,6 +159,9 @@ impl Driver {
                 self.flows.remove(flow);
             }
             let now = self.now();
+            if self.slept() {
+                self.session.handle(now, ClientInput::Woke);
+            }
             self.session.handle(now, input);
         };
         let id = CommandId(self.next_command);
@@ -172,6 +186,15 @@ impl Driver {
 
     fn now(&self) -> Time {
         Time::ZERO + self.start.elapsed()
+    }
+
+    /// Whether the machine was asleep since the last look.
+    #[expect(clippy::disallowed_methods, reason = "this is the adapter through which time comes in")]
+    fn slept(&mut self) -> bool {
+        let now = (SystemTime::now(), Instant::now());
+        let before = std::mem::replace(&mut self.clocks, now);
+        let by_wall = now.0.duration_since(before.0).unwrap_or_default();
+        by_wall >= now.1.saturating_duration_since(before.1) + SLEPT_FOR
     }
 
     fn trace_received(&self, input: &ClientInput) {
@@ -361,6 +384,26 @@ async fn carry_out_orders(
                         Err(error) => Err(error),
                     };
                     Some(MediaReply::Offer(result))
+                }
+                Some(MediaCommand::CreateAnswer(_, offer)) if session.is_some() => match &*session {
+                    Some(session) => Some(MediaReply::Answer(session.accept_offer(&offer).await)),
+                    None => None,
+                },
+                Some(MediaCommand::Restart(_)) => match &*session {
+                    Some(session) => Some(MediaReply::Offer(session.restart_offer().await)),
+                    None => None,
+                },
+                Some(MediaCommand::Rollback) => {
+                    if let Some(session) = &*session {
+                        session.rollback().await;
+                    }
+                    None
+                }
+                Some(MediaCommand::SetDirection(direction)) => {
+                    if let Some(session) = &*session {
+                        session.set_direction(direction);
+                    }
+                    None
                 }
                 Some(MediaCommand::CreateAnswer(settings, offer)) => {
                     let result = match open_session(engine, settings, notices_in.clone()).await {

@@ -14,7 +14,7 @@ use crate::config::SipClientConfig;
 use crate::error::{Error, Result};
 use crate::event::{CallState, Event, LogEvent, LogLevel};
 use crate::media::MediaEngine;
-use crate::metadata::LanguageTag;
+use crate::metadata::{ApplicationName, LanguageTag};
 use crate::random::OsRandom;
 use crate::transport::{SignalingTransport, WebSocketSettings, WebSocketTransport};
 
@@ -231,6 +231,47 @@ impl CodexSipClient {
         self.ask(ClientCommand::SendDtmf(tone)).await.map(drop)
     }
 
+    /// Puts the call on hold: the far end hears silence, and nothing of it is heard here. Returns when it has agreed.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::WrongState`] outside of a connected call, [`Error::CallRefused`] if the far end does not agree,
+    /// [`Error::FlowLost`] if it could not be asked in time.
+    pub async fn hold(&self) -> Result<()> {
+        self.ask(ClientCommand::Hold).await.map(drop)
+    }
+
+    /// Takes the call back from hold.
+    ///
+    /// # Errors
+    ///
+    /// As of [`Self::hold`].
+    pub async fn unhold(&self) -> Result<()> {
+        self.ask(ClientCommand::Unhold).await.map(drop)
+    }
+
+    /// Sends the far end to somebody else (blind transfer, REFER with `Referred-By`). Returns when it is there; the call
+    /// then ends. `transfer` events tell how it gets on.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::WrongState`] outside of a connected call, [`Error::Configuration`] for a wrong target,
+    /// [`Error::CallRefused`] if the far end does not do it ([`crate::CallRefusal::TransferNotSupported`]: jambonz without
+    /// a `referHook`) or whom it calls does not answer, [`Error::FlowLost`] and [`Error::Timeout`] if that is not known.
+    pub async fn transfer(&self, target_uri: &str) -> Result<()> {
+        self.ask(ClientCommand::Transfer { target_uri: target_uri.to_owned() }).await.map(drop)
+    }
+
+    /// Says that the machine's network is another one: the connection is made anew, and the media of a call move to the
+    /// addresses that there are now. A path that fails by itself is noticed without this.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Destroyed`].
+    pub async fn network_changed(&self) -> Result<()> {
+        self.ask(ClientCommand::NetworkChanged).await.map(drop)
+    }
+
     /// Whether the edge still answers; found out by asking it.
     ///
     /// # Errors
@@ -247,6 +288,16 @@ impl CodexSipClient {
     /// [`Error::Destroyed`].
     pub async fn set_language(&self, language: LanguageTag) -> Result<()> {
         self.ask(ClientCommand::SetLanguage(language)).await.map(drop)
+    }
+
+    /// Names the application behind the configured target: in the further events of a call that is up or on its way
+    /// (headers that have been sent stay), and in calls to come. For names that are looked up in the background.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Destroyed`].
+    pub async fn set_target_application_name(&self, name: Option<ApplicationName>) -> Result<()> {
+        self.ask(ClientCommand::SetTargetApplicationName(name)).await.map(drop)
     }
 
     /// Ends everything: the call, the registration (as far as the edge can be told), the connection. Returns when all

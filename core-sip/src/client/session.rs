@@ -1,5 +1,9 @@
 //! [`ClientSession`]: the client without I/O.
 
+mod hold;
+mod recovery;
+mod transfer;
+
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,10 +14,10 @@ use serde_json::{Map, Value};
 use crate::config::SipClientConfig;
 use crate::error::{Error, MediaFault, Result};
 use crate::event::{
-    CallEvent, CallState, DtmfEvent, Event, IceEvent, IceState, IncomingCallEvent, LanguageEvent, LogEvent, LogLevel,
-    MetricsEvent, ReconnectingEvent, RegistrationEvent, RegistrationState,
+    CallEvent, CallState, DtmfEvent, Event, HoldEvent, IceEvent, IceState, IncomingCallEvent, LanguageEvent, LogEvent,
+    LogLevel, MetricsEvent, ReconnectingEvent, RegistrationEvent, RegistrationState, TransferEvent,
 };
-use crate::header_field::{HeaderField, HeaderValue};
+use crate::header_field::{HeaderField, HeaderName, HeaderValue};
 use crate::media::jitter_buffer;
 use crate::media::quality::{self, CodecImpairment};
 use crate::media::{MediaNotice, MediaSettings, MediaStatistics};
@@ -23,6 +27,7 @@ use crate::metadata::{
 };
 use crate::random::Random;
 use crate::sip::message::{Message, StatusCode};
+use crate::sip::sdp::Direction;
 use crate::sip::uri::Uri;
 use crate::sip::user_agent::{
     CallHandle, Command, FlowId, Input, Output, UaEvent, UserAgent, UserAgentConfig, WebSocketScheme,
@@ -75,10 +80,24 @@ pub enum ClientCommand {
     SetSpeakerMuted(bool),
     /// Press a key: `0` to `9`, `*`, `#`, `A` to `D`.
     SendDtmf(char),
+    /// Put the call on hold. Answered when the far end has agreed.
+    Hold,
+    /// Take the call back.
+    Unhold,
+    /// Send the far end to somebody else, by REFER. Answered when it is there; the call then ends.
+    Transfer {
+        /// To whom, a SIP URI with a user part.
+        target_uri: String,
+    },
+    /// The machine's network is another one: the connection is made anew and ICE restarts.
+    NetworkChanged,
     /// Ask whether the edge still answers. Answered with [`Reply::Alive`].
     CheckConnection,
     /// Set the language of the calls to come.
     SetLanguage(LanguageTag),
+    /// Name the application behind the configured target, for this call's further events and for calls to come: a name
+    /// that is looked up may arrive when the call has begun already.
+    SetTargetApplicationName(Option<ApplicationName>),
     /// End everything. No other command works afterwards.
     Destroy,
 }
@@ -154,6 +173,10 @@ pub enum ClientInput {
         /// What it wants.
         command: ClientCommand,
     },
+    /// The driver found that the machine's network is another one.
+    NetworkChanged,
+    /// The driver found that the process was asleep: the wall clock went on while the monotonic one stood still.
+    Woke,
     /// The media engine answers or reports.
     Media {
         /// Of which call.
@@ -209,9 +232,25 @@ pub enum MediaCommand {
     /// Make the session, then an offer; answered with [`MediaReply::Offer`].
     CreateOffer(MediaSettings),
     /// Make the session, then an answer to this offer; answered with [`MediaReply::Answer`].
+    ///
+    /// If there is a session already, the offer changes its codecs, addresses or keys, and the answer is to fit: with
+    /// what there is, or with a new peer connection that takes the place of the old one. The `o=` line of the answer
+    /// need not go on where the last one was; the user agent sees to that. An order to restart that has not been answered
+    /// by the far end is over with it.
     CreateAnswer(MediaSettings, String),
-    /// Take the far end's answer; answered with [`MediaReply::AnswerTaken`].
+    /// Take the far end's answer to the last offer; answered with [`MediaReply::AnswerTaken`].
     AcceptAnswer(String),
+    /// Make another offer in a running session, by which it moves to the machine's present addresses: an ICE restart, or
+    /// a new peer connection beside the old one; answered with [`MediaReply::Offer`]. The old path goes on until the
+    /// answer is taken and, where it can, until the new one is up. The audio goes over without a break of its own.
+    Restart(MediaSettings),
+    /// The offer that [`MediaCommand::Restart`] made is not answered: what was before goes on. Without an offer that is
+    /// out, nothing is to be done.
+    Rollback,
+    /// Who sends (RFC 3264 §8.4). `SendRecv`: both, as at the beginning. `SendOnly`: we hold the call, silence goes out
+    /// instead of the source and nothing is played. `RecvOnly`: the far end holds it, nothing goes out, what comes is
+    /// played. `Inactive`: neither. Mute is another matter and stays.
+    SetDirection(Direction),
     /// Send silence, or no longer.
     SetMuted(bool),
     /// Hear silence, or no longer.
@@ -238,7 +277,7 @@ pub enum MediaReply {
     DtmfSent(CommandId, char, Result<bool>),
     /// How the session is doing.
     Statistics(MediaStatistics),
-    /// What the session noticed by itself.
+    /// What the session noticed by itself. In a call that is up, a failed path is mended if it can be.
     Notice(MediaNotice),
 }
 
@@ -267,6 +306,16 @@ struct Call {
     next_metrics: Option<Time>,
     /// When the media engine must have made our description.
     media_due: Option<Time>,
+    recovery: recovery::Recovery,
+    hold: hold::Hold,
+    /// Who waits for the far end to be transferred.
+    transfer_waiting: Option<CommandId>,
+    /// What the program asked for, to try once more if the flow is lost before the answer.
+    start: StartCall,
+    /// This call is the second try.
+    is_second_try: bool,
+    /// It must have found a connection by then.
+    second_try_until: Option<Time>,
     span: tracing::Span,
 }
 
@@ -340,6 +389,8 @@ pub struct ClientSession {
     /// Keys on their way by INFO.
     info_waiting: VecDeque<(CallHandle, CommandId)>,
     check_waiting: Vec<CommandId>,
+    /// There is a connection to the edge.
+    flow_up: bool,
     output: VecDeque<ClientOutput>,
     destroyed: bool,
 }
@@ -385,6 +436,7 @@ impl ClientSession {
             dtmf_waiting: Vec::new(),
             info_waiting: VecDeque::new(),
             check_waiting: Vec::new(),
+            flow_up: false,
             output: VecDeque::new(),
             destroyed: false,
         })
@@ -413,7 +465,9 @@ impl ClientSession {
     pub fn next_timeout(&self) -> Option<Time> {
         let metrics = self.call.as_ref().and_then(|call| call.next_metrics);
         let media = self.call.as_ref().and_then(|call| call.media_due);
-        [metrics, media, self.user_agent.next_timeout()].into_iter().flatten().min()
+        let recovery = self.call.as_ref().and_then(|call| call.recovery.next_timeout());
+        let second_try = self.call.as_ref().and_then(|call| call.second_try_until);
+        [metrics, media, recovery, second_try, self.user_agent.next_timeout()].into_iter().flatten().min()
     }
 
     /// What is to be done next, until there is nothing.
@@ -433,9 +487,13 @@ impl ClientSession {
                 self.agent(Input::Timeout);
                 self.metrics_due();
                 self.media_preparation_due();
+                self.recovery_due();
+                self.second_try_due();
             }
             ClientInput::Command { id, command } => self.command(id, command),
             ClientInput::Media { call, reply } => self.media(call, reply),
+            ClientInput::NetworkChanged => self.network_changed(),
+            ClientInput::Woke => self.agent(Input::Command(Command::Woke)),
         }
     }
 
@@ -479,6 +537,13 @@ impl ClientSession {
                 self.done(id, Ok(Reply::Done));
             }
             ClientCommand::SendDtmf(tone) => self.send_dtmf(id, tone),
+            ClientCommand::Hold => self.set_hold(id, true),
+            ClientCommand::Unhold => self.set_hold(id, false),
+            ClientCommand::Transfer { target_uri } => self.transfer(id, target_uri),
+            ClientCommand::NetworkChanged => {
+                self.network_changed();
+                self.done(id, Ok(Reply::Done));
+            }
             ClientCommand::CheckConnection => {
                 self.check_waiting.push(id);
                 self.agent(Input::Command(Command::CheckFlow { id: id.0 }));
@@ -490,7 +555,24 @@ impl ClientSession {
                 }
                 self.done(id, Ok(Reply::Done));
             }
+            ClientCommand::SetTargetApplicationName(name) => {
+                self.set_target_application_name(name);
+                self.done(id, Ok(Reply::Done));
+            }
             ClientCommand::Destroy => self.destroy(id),
+        }
+    }
+
+    /// Headers that have been sent stay as they are; what comes from now on has the name.
+    fn set_target_application_name(&mut self, name: Option<ApplicationName>) {
+        self.config.target_application_name = name;
+        let name = &self.config.target_application_name;
+        // The target of an incoming call is empty: its caller's names count.
+        if let Some(call) = self.call.as_mut().filter(|call| call.target == self.config.target_uri) {
+            let uri = Uri::parse(&call.target).ok();
+            let user = uri.as_ref().and_then(|uri| uri.user());
+            call.display = DisplayNames::outgoing(&call.tag, name.as_ref(), user);
+            call.application_name.clone_from(name);
         }
     }
 
@@ -547,28 +629,27 @@ impl ClientSession {
                 for id in std::mem::take(&mut self.unregister_waiting) {
                     self.done(id, Ok(Reply::Done));
                 }
-                self.registration_attempt_failed(&Error::WrongState {
-                    operation: "register",
-                    problem: "the client was told to unregister meanwhile; register again",
-                });
+                let problem = "the client was told to unregister meanwhile; register again";
+                self.registration_attempt_failed(&Error::WrongState { operation: "register", problem }, true);
             }
             (_, Some(error)) => {
                 for id in std::mem::take(&mut self.unregister_waiting) {
                     self.done(id, Err(error.clone()));
                 }
-                self.registration_attempt_failed(&error);
+                self.registration_attempt_failed(&error, state == RegistrationState::Failed);
             }
             (_, None) => {}
         }
     }
 
     /// Whoever waits for this attempt hears that it failed; the user agent may well try again by itself.
-    fn registration_attempt_failed(&mut self, error: &Error) {
+    fn registration_attempt_failed(&mut self, error: &Error, last: bool) {
         for id in std::mem::take(&mut self.register_waiting) {
             self.done(id, Err(error.clone()));
         }
         if matches!(&self.call, Some(Call { step: Step::Preparing { .. }, .. }))
             && self.registration != Registration::Registered
+            && (last || self.call.as_ref().is_some_and(|call| call.second_try_until.is_none()))
         {
             self.end_call(CallState::Error, None, None, Some(error.clone()));
         }
@@ -583,9 +664,14 @@ impl ClientSession {
                 problem: "there is a call already; hang up first",
             });
         }
-        let language = start.language.unwrap_or_else(|| self.language.clone());
-        let customer_data = start.customer_data.or_else(|| self.config.customer_data.clone());
-        let target = start.target_uri.unwrap_or_else(|| self.config.target_uri.clone());
+        self.place_call(Some(id), start, None)
+    }
+
+    /// Places a call; `instead_of` is the Call-ID of one that lost its flow before it was answered.
+    fn place_call(&mut self, id: Option<CommandId>, start: StartCall, instead_of: Option<&str>) -> Result<()> {
+        let language = start.language.clone().unwrap_or_else(|| self.language.clone());
+        let customer_data = start.customer_data.clone().or_else(|| self.config.customer_data.clone());
+        let target = start.target_uri.clone().unwrap_or_else(|| self.config.target_uri.clone());
         crate::config::validate_target_uri("targetUri", &target)?;
         let call_id = new_call_id(&mut *self.random.0);
         let tag = CallTag::from_call_id(&call_id);
@@ -615,6 +701,10 @@ impl ClientSession {
                 ),
             });
         }
+        if let Some(before) = instead_of {
+            let name = "In-Reply-To";
+            headers.push(HeaderField { name: HeaderName::from_static(name), value: HeaderValue::sanitized(before) });
+        }
         let handle = CallHandle(self.next_call);
         self.next_call += 1;
         let span = call_span(&tag, &call_id, &display);
@@ -630,7 +720,7 @@ impl ClientSession {
             language,
             headers,
             target,
-            waiting: Some(id),
+            waiting: id,
             early: None,
             ice: None,
             statistics: MediaStatistics::default(),
@@ -638,6 +728,12 @@ impl ClientSession {
             silence_reported: false,
             next_metrics: None,
             media_due: None,
+            recovery: recovery::Recovery::default(),
+            hold: hold::Hold::default(),
+            transfer_waiting: None,
+            start,
+            is_second_try: instead_of.is_some(),
+            second_try_until: instead_of.map(|_| self.now + self.config.flow_wait),
             span,
         });
         self.log_call("calling");
@@ -666,6 +762,7 @@ impl ClientSession {
             return;
         };
         call.step = Step::Inviting;
+        call.second_try_until = None;
         let command = Command::Invite {
             call: call.handle,
             target: call.target.clone(),
@@ -802,6 +899,12 @@ impl ClientSession {
             self.done(id, Err(error));
         }
         let keys = std::mem::take(&mut self.dtmf_waiting);
+        if let Some(id) = call.transfer_waiting.take() {
+            self.done(id, Err(Error::WrongState { operation: "transfer", problem: "the call ended meanwhile" }));
+        }
+        for id in std::mem::take(&mut call.hold.waiting) {
+            self.done(id, Err(Error::WrongState { operation: "hold", problem: "the call ended meanwhile" }));
+        }
         for id in keys.into_iter().chain(std::mem::take(&mut self.info_waiting).into_iter().map(|(_, id)| id)) {
             self.done(id, Err(Error::WrongState { operation: "send_dtmf", problem: "the call ended meanwhile" }));
         }
@@ -853,15 +956,20 @@ impl ClientSession {
                         self.invite_if_ready();
                     }
                     Step::Answering => self.answer(sdp, true),
-                    _ => {}
+                    _ => self.restart_offered(Ok(sdp)),
                 }
             }
             MediaReply::Answer(Ok(sdp)) => {
                 call.media_due = None;
                 if call.step == Step::Answering {
                     self.answer(sdp, false);
+                } else {
+                    self.reoffer_answered(Ok(sdp));
                 }
             }
+            MediaReply::Offer(Err(error)) if call.recovery.is_under_way() => self.restart_offered(Err(error)),
+            MediaReply::Answer(Err(error)) if call.recovery.is_under_way() => self.reoffer_answered(Err(error)),
+            MediaReply::AnswerTaken(result) if call.recovery.is_under_way() => self.restart_taken(result),
             MediaReply::AnswerTaken(Ok(())) => {
                 if call.step == Step::TakingAnswer {
                     self.call_is_up();
@@ -879,6 +987,8 @@ impl ClientSession {
             MediaReply::Statistics(statistics) => self.statistics(statistics),
             MediaReply::Notice(MediaNotice::Ice(state)) => {
                 call.ice = Some(state);
+                self.path_changed(state);
+                let Some(call) = &self.call else { return };
                 let event = IceEvent {
                     state,
                     call_id: Some(call.call_id.clone()),
@@ -895,7 +1005,7 @@ impl ClientSession {
                 self.log(LogLevel::Debug, "first audio packet", context, None);
             }
             MediaReply::Notice(MediaNotice::Dtmf(tone)) => self.dtmf_event(tone),
-            MediaReply::Notice(MediaNotice::Failed(fault)) => self.fail_call(Error::Media { fault }),
+            MediaReply::Notice(MediaNotice::Failed(fault)) => self.path_failed(fault),
             MediaReply::DtmfSent(..) => {}
         }
     }
@@ -943,6 +1053,7 @@ impl ClientSession {
     fn statistics(&mut self, statistics: MediaStatistics) {
         let now = self.now;
         let limit = self.config.no_packets_timeout;
+        let expected = self.expects_packets();
         let Some(call) = &mut self.call else { return };
         let before = std::mem::replace(&mut call.statistics, statistics);
         let after = &call.statistics;
@@ -984,7 +1095,7 @@ impl ClientSession {
                 call.silence_reported = false;
                 report = Some((LogLevel::Info, "audio packets come again", None));
             }
-        } else if up && !call.silence_reported && now - call.last_packet >= limit {
+        } else if expected && up && !call.silence_reported && now - call.last_packet >= limit {
             call.silence_reported = true;
             let fault = MediaFault::NoPackets { after: now - call.last_packet };
             report = Some((LogLevel::Error, "no audio packets from the far end", Some(Error::Media { fault })));
@@ -1087,8 +1198,12 @@ impl ClientSession {
                 self.log(LogLevel::Warn, "reconnecting", context, None);
                 self.event(Event::Reconnecting(ReconnectingEvent { attempt, delay_ms }));
             }
-            UaEvent::FlowUp => self.log(LogLevel::Debug, "connected to the edge", Map::new(), None),
+            UaEvent::FlowUp => {
+                self.flow_up = true;
+                self.log(LogLevel::Debug, "connected to the edge", Map::new(), None);
+            }
             UaEvent::FlowDown { error } => {
+                self.flow_up = false;
                 if self.registration == Registration::Registered {
                     self.registration = Registration::Underway;
                 }
@@ -1097,7 +1212,7 @@ impl ClientSession {
                     None => self.log(LogLevel::Debug, "connection to the edge closed", Map::new(), None),
                 }
                 let error = error.unwrap_or(Error::FlowLost { problem: "the edge closed it".to_owned() });
-                self.registration_attempt_failed(&error);
+                self.registration_attempt_failed(&error, false);
             }
             UaEvent::FlowChecked { id, alive } => {
                 self.check_waiting.retain(|waiting| waiting.0 != id);
@@ -1109,6 +1224,20 @@ impl ClientSession {
                 self.accepted(call, &remote_tag, sdp);
             }
             UaEvent::Confirmed { call, sdp } => self.confirmed(call, sdp),
+            UaEvent::Direction { call, direction, held, held_by_far_end } => {
+                self.direction_changed(call, direction, held, held_by_far_end);
+            }
+            UaEvent::TransferProgress { call, status, phrase } => self.transfer_progress(call, status, phrase),
+            UaEvent::TransferResult { call, result } => self.transfer_answered(call, result),
+            UaEvent::HoldResult { call, result } => self.hold_answered(call, &result),
+            UaEvent::OfferAnswered { call, result } => self.offer_answered(call, result),
+            UaEvent::Reoffered { call, offer } => self.reoffered(call, offer),
+            UaEvent::MediaMoved { call, .. } => {
+                if self.is_current(call) {
+                    self.log(LogLevel::Warn, "the far end's media have moved", Map::new(), None);
+                    self.restart_media();
+                }
+            }
             UaEvent::Incoming { call, message, offer } => self.incoming(call, &message, offer),
             UaEvent::Ended { call, cause, reason, error, .. } => self.ended(call, cause, reason, error),
             UaEvent::Info { call, content_type, body } => self.info(call, &content_type, &body),
@@ -1152,7 +1281,9 @@ impl ClientSession {
             (_, Some(early)) if !remote_tag.is_empty() && early.remote_tag == remote_tag => self.call_is_up(),
             (Some(sdp), Some(early)) if sdp == early.sdp => self.call_is_up(),
             (None, Some(_)) => self.call_is_up(),
-            (Some(sdp), _) => self.order_media(MediaCommand::AcceptAnswer(sdp)),
+            // Another branch wins than the one whose early media are in use: the call moves to a session for it.
+            (Some(_), Some(_)) => self.restart_media(),
+            (Some(sdp), None) => self.order_media(MediaCommand::AcceptAnswer(sdp)),
             (None, None) => self.fail_call(Error::Protocol {
                 problem: "the far end answered the offer with 200 but without a session description (RFC 3261 §13.2.1)"
                     .to_owned(),
@@ -1239,6 +1370,12 @@ impl ClientSession {
             silence_reported: false,
             next_metrics: None,
             media_due: None,
+            recovery: recovery::Recovery::default(),
+            hold: hold::Hold::default(),
+            transfer_waiting: None,
+            start: StartCall::default(),
+            is_second_try: false,
+            second_try_until: None,
             span,
         });
         for problem in &received.problems {
@@ -1263,6 +1400,9 @@ impl ClientSession {
             self.done(id, result);
         }
         if !self.is_current(handle) {
+            return;
+        }
+        if matches!(error, Some(Error::FlowLostDuringSetup)) && self.try_once_more() {
             return;
         }
         // A call that the far end refused is over as calls end; one that broke is an error.
@@ -1329,6 +1469,9 @@ fn user_agent_config(config: &SipClientConfig) -> UserAgentConfig {
         infinite_reconnect: config.infinite_reconnect,
         keep_alive_interval: config.keep_alive_interval,
         no_answer_timeout: config.no_answer_timeout,
+        backoff: config.reconnect_backoff,
+        flow_wait: config.flow_wait,
+        session_expires: config.session_expires,
         user_agent: Some(concat!("codex-core-sip/", env!("CARGO_PKG_VERSION")).to_owned()),
         ..UserAgentConfig::new(config.username.as_str(), config.domain.as_str(), Some(config.password.clone()))
     }

@@ -180,6 +180,10 @@ fn call(refusal: CallRefusal, retry_after: Option<Duration>) -> Text {
         CallRefusal::NotAcceptable => {
             text("The other side cannot take a call of this kind.", "Другая сторона не может принять такой звонок.")
         }
+        CallRefusal::TransferNotSupported => text(
+            "This call cannot be transferred. Please ask your administrator.",
+            "Этот звонок нельзя перевести. Обратитесь к администратору.",
+        ),
         CallRefusal::Cancelled => text("The call was cancelled.", "Вызов отменён."),
         CallRefusal::Other => later("The call did not go through.", "Дозвониться не удалось.", retry_after),
     }

@@ -63,6 +63,7 @@ fn causes() -> Vec<(Error, &'static str, bool)> {
         (call(C::Overloaded, 503, "Service Unavailable"), "call_overloaded", false),
         (call(C::Forbidden, 403, "Forbidden"), "call_forbidden", true),
         (call(C::NotAcceptable, 488, "Not Acceptable Here"), "call_not_acceptable", true),
+        (call(C::TransferNotSupported, 501, "Not Implemented"), "call_transfer_not_supported", true),
         (call(C::Cancelled, 487, "Request Terminated"), "call_cancelled", false),
         (call(C::Other, 491, "Request Pending"), "call_refused", false),
         (media(MediaFault::NoCommonCodec), "media_no_common_codec", true),

@@ -36,6 +36,7 @@ use async_trait::async_trait;
 use crate::config::{IceServer, IceTransportPolicy};
 use crate::error::Result;
 use crate::event::IceState;
+use crate::sip::sdp::Direction;
 
 pub use audio::{AudioSink, AudioSource, EchoSink, EchoSource, NullSink, Silence, Tee, Tone, echo};
 #[cfg(feature = "mock")]
@@ -133,7 +134,29 @@ pub trait MediaSession: Send + Sync {
     /// [`crate::Error::Media`].
     async fn accept_answer(&self, sdp: &str) -> Result<()>;
 
-    /// Takes the far end's offer and makes the answer to send.
+    /// Makes another offer in a session that has been negotiated, by which it moves to the machine's present addresses:
+    /// an ICE restart, or a new peer connection beside the old one. [`MediaSession::accept_answer`] takes the answer to
+    /// it; the old path goes on at least until then. The audio source and sink go over.
+    ///
+    /// # Errors
+    ///
+    /// [`crate::Error::Media`]; by default that this engine cannot.
+    async fn restart_offer(&self) -> Result<String> {
+        let fault = crate::error::MediaFault::Engine("this engine cannot move a session to other addresses".to_owned());
+        Err(crate::Error::Media { fault })
+    }
+
+    /// Forgets the offer of [`MediaSession::restart_offer`], which the far end did not accept; what was before goes on.
+    async fn rollback(&self) {}
+
+    /// Who sends from now on (RFC 3264 §8.4). While we hold (`SendOnly`), silence is sent and nothing is played; while
+    /// only the far end sends (`RecvOnly`), nothing is sent. By default it is not heeded.
+    fn set_direction(&self, direction: Direction) {
+        let _ = direction;
+    }
+
+    /// Takes the far end's offer and makes the answer to send. In a session that has been negotiated, an offer of other
+    /// codecs, addresses or keys moves it.
     ///
     /// # Errors
     ///

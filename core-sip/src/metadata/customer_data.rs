@@ -6,7 +6,9 @@ use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, Visitor};
 use serde::ser::{Serialize, SerializeMap, Serializer};
 use serde_json::{Map, Value};
 
-use super::json::{Fault, Reader, StrictValue, kind, line_and_column};
+use super::json::{
+    Fault, Reader, StrictValue, kind, line_and_column, write_list, write_object, write_text, write_value,
+};
 use super::timestamp::is_rfc3339;
 use crate::error::{Error, Result};
 
@@ -146,6 +148,23 @@ impl KeyOrder {
     fn push(&mut self, key: &str, names: &[&'static str]) {
         self.0.push(names.iter().find(|name| **name == key).copied());
     }
+}
+
+fn write_member(json: &mut String, member: Member<'_>) {
+    match member {
+        Member::Text(text) => write_text(json, text),
+        Member::Location(location) => write_members(json, &location.members()),
+        Member::Object(object) => write_object(json, object),
+        Member::Any(value) => write_value(json, value),
+    }
+}
+
+fn write_members(json: &mut String, members: &Members<'_>) {
+    write_list(json, ['{', '}'], members.iter(), |json, (key, member)| {
+        write_text(json, key);
+        json.push(':');
+        write_member(json, *member);
+    });
 }
 
 fn serialize_members<S: Serializer>(members: &Members<'_>, serializer: S) -> Result<S::Ok, S::Error> {
@@ -376,13 +395,10 @@ impl CustomerData {
 
     /// Compact JSON in raw UTF-8. Control characters (0x7f too, which JSON would allow) are escaped, so that it is a
     /// header value as it is.
-    ///
-    /// # Panics
-    ///
-    /// Never: writing texts, numbers, arrays and objects to memory cannot fail.
     #[must_use]
     pub fn to_json(&self) -> String {
-        let json = serde_json::to_string(self).expect("keys are texts and memory takes every byte");
+        let mut json = String::new();
+        write_members(&mut json, &self.members());
         // 0x7f can only stand inside a text, where its escape means the same.
         if json.contains('\u{7f}') { json.replace('\u{7f}', "\\u007f") } else { json }
     }
@@ -511,7 +527,11 @@ fn debug_members(name: &str, members: &Members<'_>, f: &mut fmt::Formatter<'_>) 
         let size_bytes = match member {
             Member::Text(text) => text.len(),
             Member::Any(Value::String(text)) => text.len(),
-            other => serde_json::to_string(other).map_err(|_| fmt::Error)?.len(),
+            other => {
+                let mut json = String::new();
+                write_member(&mut json, *other);
+                json.len()
+            }
         };
         write!(f, ": {size_bytes} bytes")?;
     }

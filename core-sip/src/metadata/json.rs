@@ -1,13 +1,15 @@
 //! Reading JSON so that nothing is lost without a word, and every fault has a place.
 //!
 //! `serde_json` alone takes the last of several equal keys and rounds integers beyond 64 bits, and it knows the line
-//! of a fault but not its field. So the structure is read here; texts and numbers are left to `serde_json`.
+//! of a fault but not its field. So JSON is read here, and written too: a browser that loads `serde_json`'s reader and writer
+//! for nothing but this pays 20 kB.
 
 use core::fmt;
-use std::collections::HashSet;
 
 use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
+
+use crate::ordered::OrderedMap;
 
 /// How deep objects and arrays may lie in each other, the outermost counted.
 pub(super) const MAX_NESTING: usize = 64;
@@ -124,7 +126,7 @@ impl<'t> Reader<'t> {
             return Err(self.unexpected("an object `{…}`"));
         }
         self.enter()?;
-        let mut seen = HashSet::new();
+        let mut seen = OrderedMap::new();
         if self.peek() == Some(b'}') {
             self.at += 1;
             return Ok(());
@@ -135,7 +137,7 @@ impl<'t> Reader<'t> {
             }
             let key_at = self.at;
             let key = self.string()?;
-            if !seen.insert(key.clone()) {
+            if seen.insert(key.clone(), ()).is_some() {
                 return Err(self.fault_below(key_at, &key, "the key is there twice"));
             }
             self.path.push(Step::Key(key.clone()));
@@ -231,8 +233,8 @@ impl<'t> Reader<'t> {
         if !escaped {
             return Ok(self.text[start + 1..end].to_owned());
         }
-        serde_json::from_str(&self.text[start..=end]).map_err(|error| {
-            let at = (start + error.column().saturating_sub(1)).min(end);
+        unescape(&self.text[start + 1..end]).map_err(|at| {
+            let at = start + 1 + at;
             self.fault(at, "a text holds an escape that JSON does not know, or half of a surrogate pair")
         })
     }
@@ -248,11 +250,11 @@ impl<'t> Reader<'t> {
         self.at = start + len;
         let too_large =
             "the number is too large or has too many digits to be kept exactly; write it as a text in double quotes";
-        let Ok(number) = serde_json::from_str::<Number>(token) else {
-            let infinite = token.parse::<f64>().is_ok_and(f64::is_infinite);
-            return Err(
-                self.fault(start, if infinite { too_large } else { "this is not a number as JSON writes them" })
-            );
+        if !is_number(token) {
+            return Err(self.fault(start, "this is not a number as JSON writes them"));
+        }
+        let Some(number) = number_of(token) else {
+            return Err(self.fault(start, too_large));
         };
         let mantissa = token.split(['e', 'E']).next().unwrap_or(token);
         let zero = !mantissa.bytes().any(|b| matches!(b, b'1'..=b'9'));
@@ -272,6 +274,162 @@ impl<'t> Reader<'t> {
     /// Makes sure that nothing follows.
     pub(super) fn end(&mut self) -> Result<(), Fault> {
         if self.peek().is_none() { Ok(()) } else { Err(self.unexpected("the end")) }
+    }
+}
+
+/// What stands between the quotes of a text that holds escapes (RFC 8259 §7); else where the wrong escape is.
+fn unescape(text: &str) -> Result<String, usize> {
+    let mut plain = String::with_capacity(text.len());
+    let mut at = 0;
+    while let Some(next) = text[at..].find('\\') {
+        plain.push_str(&text[at..at + next]);
+        at += next;
+        let rest = &text.as_bytes()[at..];
+        // A wrong letter is wrong itself; of a wrong code the end is told.
+        let (character, length) =
+            escape(rest).ok_or(at + if rest.get(1) == Some(&b'u') { UNIT_BYTES.min(rest.len()) } else { 1 })?;
+        plain.push(character);
+        at += length;
+    }
+    plain.push_str(&text[at..]);
+    Ok(plain)
+}
+
+/// The character that an escape means, and how many bytes the escape takes.
+fn escape(bytes: &[u8]) -> Option<(char, usize)> {
+    let character = match bytes.get(1)? {
+        b'n' => '\n',
+        b'r' => '\r',
+        b't' => '\t',
+        b'b' => '\u{8}',
+        b'f' => '\u{c}',
+        byte @ (b'"' | b'\\' | b'/') => char::from(*byte),
+        b'u' => {
+            let high = code_unit(bytes)?;
+            if let Some(character) = char::from_u32(high) {
+                return Some((character, UNIT_BYTES));
+            }
+            // Two halves make a character beyond the first 65,536.
+            let low = code_unit(bytes.get(UNIT_BYTES..)?)?;
+            let pair = [u16::try_from(high).ok()?, u16::try_from(low).ok()?];
+            return char::decode_utf16(pair).next()?.ok().map(|character| (character, 2 * UNIT_BYTES));
+        }
+        _ => return None,
+    };
+    Some((character, 2))
+}
+
+/// The length of `\u0000`.
+const UNIT_BYTES: usize = 6;
+
+fn code_unit(bytes: &[u8]) -> Option<u32> {
+    let digits = bytes.get(..UNIT_BYTES)?.strip_prefix(b"\\u")?;
+    digits.iter().try_fold(0, |unit, digit| Some(unit * 16 + char::from(*digit).to_digit(16)?))
+}
+
+/// Whether this is a number as RFC 8259 §6 has it.
+fn is_number(token: &str) -> bool {
+    fn digits(bytes: &[u8]) -> (usize, &[u8]) {
+        let count = bytes.iter().take_while(|byte| byte.is_ascii_digit()).count();
+        (count, &bytes[count..])
+    }
+    let bytes = token.as_bytes();
+    let bytes = bytes.strip_prefix(b"-").unwrap_or(bytes);
+    let leading_zero = bytes.first() == Some(&b'0');
+    let (count, mut rest) = digits(bytes);
+    if count == 0 || (leading_zero && count > 1) {
+        return false;
+    }
+    if let Some(fraction) = rest.strip_prefix(b".") {
+        let (count, after) = digits(fraction);
+        if count == 0 {
+            return false;
+        }
+        rest = after;
+    }
+    if let [b'e' | b'E', exponent @ ..] = rest {
+        let exponent = exponent.strip_prefix(b"+").or_else(|| exponent.strip_prefix(b"-")).unwrap_or(exponent);
+        let (count, after) = digits(exponent);
+        return count > 0 && after.is_empty();
+    }
+    rest.is_empty()
+}
+
+/// The number that a token is, as `serde_json` holds it: an integer where 64 bits do, else a double; `None` if it is infinite.
+fn number_of(token: &str) -> Option<Number> {
+    // Only a double knows a negative zero.
+    if token != "-0" {
+        if let Ok(number) = token.parse::<u64>() {
+            return Some(number.into());
+        }
+        if let Ok(number) = token.parse::<i64>() {
+            return Some(number.into());
+        }
+    }
+    Number::from_f64(token.parse().ok()?)
+}
+
+/// Writes a text with its quotes, as `serde_json` does.
+pub(super) fn write_text(json: &mut String, text: &str) {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    json.push('"');
+    for character in text.chars() {
+        match character {
+            '"' => json.push_str("\\\""),
+            '\\' => json.push_str("\\\\"),
+            '\n' => json.push_str("\\n"),
+            '\r' => json.push_str("\\r"),
+            '\t' => json.push_str("\\t"),
+            '\u{8}' => json.push_str("\\b"),
+            '\u{c}' => json.push_str("\\f"),
+            '\0'..='\u{1f}' => {
+                let code = character as usize;
+                json.push_str("\\u00");
+                json.push(char::from(DIGITS[code >> 4]));
+                json.push(char::from(DIGITS[code & 15]));
+            }
+            _ => json.push(character),
+        }
+    }
+    json.push('"');
+}
+
+/// Writes things, parted by commas, between `open` and `close`.
+pub(super) fn write_list<T>(
+    json: &mut String,
+    [open, close]: [char; 2],
+    items: impl Iterator<Item = T>,
+    mut each: impl FnMut(&mut String, T),
+) {
+    json.push(open);
+    for (index, item) in items.enumerate() {
+        if index > 0 {
+            json.push(',');
+        }
+        each(json, item);
+    }
+    json.push(close);
+}
+
+/// Writes an object without white space.
+pub(super) fn write_object(json: &mut String, object: &Map<String, Value>) {
+    write_list(json, ['{', '}'], object.iter(), |json, (key, value)| {
+        write_text(json, key);
+        json.push(':');
+        write_value(json, value);
+    });
+}
+
+/// Writes any value without white space.
+pub(super) fn write_value(json: &mut String, value: &Value) {
+    match value {
+        Value::Null => json.push_str("null"),
+        Value::Bool(true) => json.push_str("true"),
+        Value::Bool(false) => json.push_str("false"),
+        Value::Number(number) => json.push_str(&number.to_string()),
+        Value::String(text) => write_text(json, text),
+        Value::Array(elements) => write_list(json, ['[', ']'], elements.iter(), write_value),
+        Value::Object(object) => write_object(json, object),
     }
 }
 

@@ -183,6 +183,12 @@ impl Dialog {
         }
     }
 
+    /// Goes on with the numbers of `early`, the same dialog before its confirmation.
+    pub fn continue_sequences(&mut self, early: &Self) {
+        self.local_sequence = self.local_sequence.max(early.local_sequence);
+        self.remote_sequence = self.remote_sequence.max(early.remote_sequence);
+    }
+
     /// Takes the far end's new `Contact` out of a target refresh (a re-INVITE or its 2xx). A message without one
     /// changes nothing.
     pub fn refresh_target(&mut self, message: &Message) {

@@ -16,6 +16,8 @@ pub use value::{
     TokenParams, Warning, parse_delta_seconds, parse_qvalue,
 };
 
+use class::Classes;
+
 use crate::error::ParseError;
 use crate::header_field::HeaderName;
 use crate::sip::message::Method;
@@ -35,14 +37,21 @@ macro_rules! names {
             /// Every name, in the order of declaration.
             pub const ALL: &'static [Self] = &[$(Self::$variant,)*];
 
-            const LONG: &'static [&'static str] = &[$($long,)*];
+            const LINE_STARTS: &'static [&'static str] = &[$(concat!($long, ": "),)*];
+
+            /// How a header line of this name begins: the long form, colon, blank.
+            #[inline]
+            pub(crate) const fn line_start(self) -> &'static str {
+                // The variants are numbered in the order of the list.
+                Self::LINE_STARTS[self as usize]
+            }
 
             /// The long form as the RFCs write it.
             #[inline]
             #[must_use]
             pub const fn as_str(self) -> &'static str {
-                // The variants are numbered in the order of the list.
-                Self::LONG[self as usize]
+                let start = self.line_start();
+                start.split_at(start.len() - ": ".len()).0
             }
 
             /// The compact form (RFC 3261 §7.3.3), if there is one.
@@ -148,15 +157,31 @@ names! {
 const SLOTS: usize = 512;
 const EMPTY: u8 = u8::MAX;
 
+/// The first bytes of a name, eight in a word, what is missing being zero: names are looked up by words, not by bytes.
+/// All known names but one fit.
+pub(crate) type NameWords = [u64; 3];
+
 /// Maps the hash of a long or compact name to its index in [`Name::ALL`], with linear probing.
 static TABLE: [u8; SLOTS] = build_table();
 
-const fn hash(name: &[u8]) -> usize {
+/// [`Name::ALL`] in words, as the RFCs write the names.
+static IN_WORDS: [NameWords; Name::ALL.len()] = build_words();
+
+const fn in_words(name: &[u8]) -> NameWords {
+    let mut words = [0; 3];
+    let mut i = 0;
+    while i < name.len() && i < 24 {
+        words[i / 8] |= (name[i] as u64) << (i % 8 * 8);
+        i += 1;
+    }
+    words
+}
+
+const fn hash(words: &NameWords, len: usize) -> usize {
     // Lower-cases letters; merges a few other characters, which the comparison afterwards tells apart.
-    let first = (name[0] | 0x20) as usize;
-    let last = (name[name.len() - 1] | 0x20) as usize;
-    let middle = (name[name.len() / 2] | 0x20) as usize;
-    (name.len().wrapping_mul(61) ^ first.wrapping_mul(7) ^ last.wrapping_mul(131) ^ middle.wrapping_mul(29)) % SLOTS
+    const LOWER: u64 = u64::from_ne_bytes([0x20; 8]);
+    let mixed = (words[0] | LOWER) ^ (words[1] | LOWER).rotate_left(29) ^ len as u64;
+    (mixed.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (u64::BITS - SLOTS.ilog2())) as usize
 }
 
 const fn build_table() -> [u8; SLOTS] {
@@ -173,11 +198,21 @@ const fn build_table() -> [u8; SLOTS] {
 }
 
 const fn insert(table: &mut [u8; SLOTS], name: &[u8], index: usize) {
-    let mut slot = hash(name);
+    let mut slot = hash(&in_words(name), name.len());
     while table[slot] != EMPTY {
         slot = (slot + 1) % SLOTS;
     }
     table[slot] = index as u8;
+}
+
+const fn build_words() -> [NameWords; Name::ALL.len()] {
+    let mut words = [[0; 3]; Name::ALL.len()];
+    let mut i = 0;
+    while i < words.len() {
+        words[i] = in_words(Name::ALL[i].as_str().as_bytes());
+        i += 1;
+    }
+    words
 }
 
 impl Name {
@@ -188,28 +223,31 @@ impl Name {
     }
 
     pub(crate) fn from_bytes(name: &[u8]) -> Option<Self> {
-        if name.is_empty() {
-            return None;
-        }
-        let mut slot = hash(name);
+        Self::from_words(&in_words(name), name)
+    }
+
+    /// As [`Name::from_bytes`] for a caller that has the words of `name` already.
+    #[inline]
+    pub(crate) fn from_words(words: &NameWords, name: &[u8]) -> Option<Self> {
+        let mut slot = hash(words, name.len());
         loop {
-            let index = TABLE[slot];
-            if index == EMPTY {
-                return None;
-            }
-            let candidate = Self::ALL[usize::from(index)];
-            let long = Self::LONG[usize::from(index)].as_bytes();
-            let same = if name.len() == 1 {
-                candidate.compact().is_some_and(|c| c.as_bytes().eq_ignore_ascii_case(name))
-            } else {
-                // Other names are seldom of the same length.
-                long.len() == name.len() && (long == name || long.eq_ignore_ascii_case(name))
-            };
-            if same {
+            let index = usize::from(TABLE[slot]);
+            let candidate = *Self::ALL.get(index)?;
+            // Nearly every name is written as the RFCs write it.
+            let long_len = candidate.line_start().len() - ": ".len();
+            let as_is = IN_WORDS[index] == *words && name.len() == long_len && long_len <= 24;
+            if as_is || candidate.is_written(name) {
                 return Some(candidate);
             }
             slot = (slot + 1) % SLOTS;
         }
+    }
+
+    /// Whether `name` is this name, long or compact, in any case.
+    #[inline(never)]
+    fn is_written(self, name: &[u8]) -> bool {
+        self.as_str().as_bytes().eq_ignore_ascii_case(name)
+            || self.compact().is_some_and(|compact| compact.as_bytes().eq_ignore_ascii_case(name))
     }
 }
 
@@ -253,25 +291,30 @@ impl From<HeaderName> for FieldName {
 
 /// Character classes of RFC 3261 §25.1 and RFC 3986, one bit each.
 pub(crate) mod class {
-    pub(crate) const TOKEN: u8 = 1;
-    /// What may stand in a URI at all (reserved, unreserved, `%`).
-    pub(crate) const URI: u8 = 2;
-    /// What ends an unquoted parameter value.
-    pub(crate) const PARAM_END: u8 = 4;
-    /// What may stand in the user part of a `sip` URI unescaped: unreserved and user-unreserved.
-    pub(crate) const USER: u8 = 8;
-    /// What may stand in a parameter of a URI unescaped: unreserved and param-unreserved.
-    pub(crate) const URI_PARAM: u8 = 16;
-    /// What a host name is made of. `_` is not in the grammar but in real networks.
-    pub(crate) const HOST: u8 = 32;
-    /// `%` alone, which begins an escape.
-    pub(crate) const PERCENT: u8 = 64;
-    /// What ends a URI in angle brackets: `>`, or what is wrong in one.
-    pub(crate) const BRACKETED_END: u8 = 128;
-    pub(crate) static TABLE: [u8; 256] = build();
+    /// A set of classes.
+    pub(crate) type Classes = u16;
 
-    const fn build() -> [u8; 256] {
-        let mut table = [0_u8; 256];
+    pub(crate) const TOKEN: Classes = 1;
+    /// What may stand in a URI at all (reserved, unreserved, `%`).
+    pub(crate) const URI: Classes = 2;
+    /// What ends an unquoted parameter value.
+    pub(crate) const PARAM_END: Classes = 4;
+    /// What may stand in the user part of a `sip` URI unescaped: unreserved and user-unreserved.
+    pub(crate) const USER: Classes = 8;
+    /// What may stand in a parameter of a URI unescaped: unreserved and param-unreserved.
+    pub(crate) const URI_PARAM: Classes = 16;
+    /// What a host name is made of. `_` is not in the grammar but in real networks.
+    pub(crate) const HOST: Classes = 32;
+    /// `%` alone, which begins an escape.
+    pub(crate) const PERCENT: Classes = 64;
+    /// What ends a URI in angle brackets: `>`, or what is wrong in one.
+    pub(crate) const BRACKETED_END: Classes = 128;
+    /// What may stand in a URI, but for `%` and `?`, which ask for a closer look.
+    pub(crate) const PLAIN_URI: Classes = 256;
+    pub(crate) static TABLE: [Classes; 256] = build();
+
+    const fn build() -> [Classes; 256] {
+        let mut table = [0; 256];
         let mut i = 0;
         while i < 256 {
             let b = i as u8;
@@ -285,6 +328,9 @@ pub(crate) mod class {
                 || matches!(b, b';' | b'/' | b'?' | b':' | b'@' | b'&' | b'=' | b'+' | b'$' | b',' | b'[' | b']')
             {
                 table[i] |= URI;
+                if !matches!(b, b'%' | b'?') {
+                    table[i] |= PLAIN_URI;
+                }
             }
             let unreserved =
                 b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.' | b'!' | b'~' | b'*' | b'\'' | b'(' | b')');
@@ -314,16 +360,81 @@ pub(crate) mod class {
 
 /// Where the bytes from `at` on end that are of one of the classes in `mask`.
 #[inline]
-pub(crate) fn class_end(bytes: &[u8], at: usize, mask: u8) -> usize {
-    let rest = bytes.get(at..).unwrap_or_default();
-    at + rest.iter().position(|&b| class::TABLE[usize::from(b)] & mask == 0).unwrap_or(rest.len())
+pub(crate) fn class_end(bytes: &[u8], at: usize, mask: Classes) -> usize {
+    first_that(bytes, at, |b| class::TABLE[usize::from(b)] & mask == 0)
 }
 
 /// Where the first byte from `at` on stands that is of one of the classes in `mask`, or the end.
 #[inline]
-fn class_start(bytes: &[u8], at: usize, mask: u8) -> usize {
-    let rest = bytes.get(at..).unwrap_or_default();
-    at + rest.iter().position(|&b| class::TABLE[usize::from(b)] & mask != 0).unwrap_or(rest.len())
+fn class_start(bytes: &[u8], at: usize, mask: Classes) -> usize {
+    first_that(bytes, at, |b| class::TABLE[usize::from(b)] & mask != 0)
+}
+
+/// Where the first byte from `at` on stands of which `holds` is true, or the end. Most bytes of an address pass through
+/// here, hence four of them a round.
+#[inline]
+pub(crate) fn first_that(bytes: &[u8], mut at: usize, holds: impl Fn(u8) -> bool) -> usize {
+    let (fours, rest) = bytes.get(at..).unwrap_or_default().as_chunks::<4>();
+    for &[a, b, c, d] in fours {
+        if holds(a) {
+            return at;
+        }
+        if holds(b) {
+            return at + 1;
+        }
+        if holds(c) {
+            return at + 2;
+        }
+        if holds(d) {
+            return at + 3;
+        }
+        at += 4;
+    }
+    for &b in rest {
+        if holds(b) {
+            return at;
+        }
+        at += 1;
+    }
+    at
+}
+
+/// Bytes eight at a time, in one word. Values are short, and a call of memchr costs as much as a look at a hundred bytes.
+pub(crate) mod word {
+    pub(crate) const BYTES: usize = 8;
+    const HIGHEST_BITS: u64 = each(0x80);
+
+    /// `b` in each byte.
+    pub(crate) const fn each(b: u8) -> u64 {
+        u64::from_ne_bytes([b; BYTES])
+    }
+
+    /// Where the first byte is that is `b`.
+    #[inline]
+    pub(crate) const fn position_of(word: u64, b: u8) -> Option<usize> {
+        position_below(word ^ each(b), 1)
+    }
+
+    /// Where the first byte is that is below `limit`, which is at most 128.
+    #[inline]
+    pub(crate) const fn position_below(word: u64, limit: u8) -> Option<usize> {
+        // A byte below borrows into its highest bit. What borrows because of that stands behind it, and does not count.
+        let marks = word.wrapping_sub(each(limit)) & !word & HIGHEST_BITS;
+        if marks == 0 { None } else { Some((marks.trailing_zeros() / u8::BITS) as usize) }
+    }
+}
+
+/// Where the first `b` from `at` on stands.
+#[inline]
+pub(crate) fn find_byte(bytes: &[u8], mut at: usize, b: u8) -> Option<usize> {
+    let (words, rest) = bytes.get(at..)?.as_chunks::<{ word::BYTES }>();
+    for eight in words {
+        if let Some(n) = word::position_of(u64::from_le_bytes(*eight), b) {
+            return Some(at + n);
+        }
+        at += word::BYTES;
+    }
+    rest.iter().position(|&other| other == b).map(|n| at + n)
 }
 
 #[inline]
@@ -332,7 +443,7 @@ pub(crate) fn is_token_byte(b: u8) -> bool {
 }
 
 pub(crate) fn is_token(bytes: &[u8]) -> bool {
-    !bytes.is_empty() && bytes.iter().all(|&b| is_token_byte(b))
+    !bytes.is_empty() && token_end(bytes, 0) == bytes.len()
 }
 
 #[inline]
@@ -362,13 +473,49 @@ const fn error(problem: &'static str, rule: &'static str, offset: usize) -> Pars
     ParseError { problem, rule, offset }
 }
 
+/// Where a part of a value stands. 32 bits are enough for what comes in messages; longer text is refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct Span {
+    start: u32,
+    end: u32,
+}
+
+impl Span {
+    /// Offsets fit since no value is longer than `u32::MAX`; whoever makes spans refuses those first.
+    #[inline]
+    pub(crate) const fn new(start: usize, end: usize) -> Self {
+        Self { start: start as u32, end: end as u32 }
+    }
+
+    #[inline]
+    pub(crate) fn of(self, text: &str) -> &str {
+        &text[self.start as usize..self.end as usize]
+    }
+}
+
+impl From<Range<usize>> for Span {
+    fn from(range: Range<usize>) -> Self {
+        Self::new(range.start, range.end)
+    }
+}
+
+fn check_length(text: &str, rule: &'static str) -> Result<(), ParseError> {
+    if u32::try_from(text.len()).is_ok() { Ok(()) } else { Err(error("the value is too long", rule, 0)) }
+}
+
+/// Whether `name` is `known`, which is in lower case, as nearly everyone writes it.
+#[inline]
+fn is_name<const N: usize>(name: &[u8], known: &[u8; N]) -> bool {
+    name == known || name.eq_ignore_ascii_case(known)
+}
+
 #[inline]
 fn token_end(bytes: &[u8], at: usize) -> usize {
     class_end(bytes, at, class::TOKEN)
 }
 
 #[inline]
-fn skip_blanks(bytes: &[u8], mut at: usize) -> usize {
+pub(crate) fn skip_blanks(bytes: &[u8], mut at: usize) -> usize {
     while bytes.get(at).copied().is_some_and(is_blank) {
         at += 1;
     }
@@ -426,7 +573,7 @@ pub fn quote(text: &str) -> String {
 /// Where the element that begins at `start` ends: at a comma outside of quotes and angle brackets, or at the end.
 pub(crate) fn element_end(bytes: &[u8], start: usize) -> usize {
     // Most lists have one element; looking for a comma at all is much quicker than looking at quotes and brackets.
-    if memchr::memchr(b',', &bytes[start..]).is_none() {
+    if find_byte(bytes, start, b',').is_none() {
         return bytes.len();
     }
     let mut in_brackets = false;
@@ -525,45 +672,11 @@ impl<'a> Params<'a> {
         Self { text, at, rule }
     }
 
-    /// Where the value of the parameter that was read last stands: a value ends where the next parameter begins.
-    fn range_of(&self, value: &str) -> Range<usize> {
-        self.at - value.len()..self.at
-    }
-
     pub(crate) fn step(&mut self) -> Result<Option<Param<'a>>, ParseError> {
-        let bytes = self.text.as_bytes();
-        let mut at = skip_blanks(bytes, self.at);
-        if at >= bytes.len() {
-            return Ok(None);
-        }
-        if bytes[at] != b';' {
-            return Err(error("expected `;` before a parameter", self.rule, at));
-        }
-        at = skip_blanks(bytes, at + 1);
-        let name_start = at;
-        at = token_end(bytes, at);
-        if at == name_start {
-            return Err(error("a parameter has no name", self.rule, at));
-        }
-        let name = &self.text[name_start..at];
-        at = skip_blanks(bytes, at);
-        if bytes.get(at) != Some(&b'=') {
-            self.at = at;
-            return Ok(Some(Param { name, value: None }));
-        }
-        at = skip_blanks(bytes, at + 1);
-        let value_start = at;
-        if bytes.get(at) == Some(&b'"') {
-            at = skip_quoted(bytes, at).ok_or_else(|| error("a quoted string has no end", self.rule, value_start))?;
-        } else {
-            // Wider than `token / host` on purpose: peers write base64, bare IPv6 addresses and URNs here.
-            at = class_start(bytes, at, class::PARAM_END);
-            if at == value_start {
-                return Err(error("a parameter has `=` but no value", self.rule, at));
-            }
-        }
-        self.at = at;
-        Ok(Some(Param { name, value: Some(&self.text[value_start..at]) }))
+        let Some(param) = param_at(self.text.as_bytes(), self.at, self.rule)? else { return Ok(None) };
+        self.at = param.end;
+        let value = param.value.map(|value| &self.text[value]);
+        Ok(Some(Param { name: &self.text[param.name], value }))
     }
 
     /// Reads all of them.
@@ -575,6 +688,45 @@ impl<'a> Params<'a> {
     pub(crate) fn named(mut self, name: &str) -> Option<Param<'a>> {
         self.find(|p| p.name.eq_ignore_ascii_case(name))
     }
+}
+
+/// Where one parameter stands.
+struct ParamAt {
+    name: Range<usize>,
+    value: Option<Range<usize>>,
+    /// Where the next one begins.
+    end: usize,
+}
+
+/// Reads the parameter that begins at `at`; `None` if nothing follows.
+#[inline]
+fn param_at(bytes: &[u8], at: usize, rule: &'static str) -> Result<Option<ParamAt>, ParseError> {
+    let semicolon = skip_blanks(bytes, at);
+    match bytes.get(semicolon) {
+        None => return Ok(None),
+        Some(b';') => {}
+        Some(_) => return Err(error("expected `;` before a parameter", rule, semicolon)),
+    }
+    let name = skip_blanks(bytes, semicolon + 1);
+    let name_end = token_end(bytes, name);
+    if name_end == name {
+        return Err(error("a parameter has no name", rule, name));
+    }
+    let equals = skip_blanks(bytes, name_end);
+    if bytes.get(equals) != Some(&b'=') {
+        return Ok(Some(ParamAt { name: name..name_end, value: None, end: equals }));
+    }
+    let value = skip_blanks(bytes, equals + 1);
+    let end = if bytes.get(value) == Some(&b'"') {
+        skip_quoted(bytes, value).ok_or_else(|| error("a quoted string has no end", rule, value))?
+    } else {
+        // Wider than `token / host` on purpose: peers write base64, bare IPv6 addresses and URNs here.
+        class_start(bytes, value, class::PARAM_END)
+    };
+    if end == value {
+        return Err(error("a parameter has `=` but no value", rule, value));
+    }
+    Ok(Some(ParamAt { name: name..name_end, value: Some(value..end), end }))
 }
 
 impl<'a> Iterator for Params<'a> {
@@ -596,10 +748,10 @@ impl<'a> Iterator for Params<'a> {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NameAddr<'a> {
     text: Cow<'a, str>,
-    display: Range<usize>,
-    uri: Range<usize>,
-    params: usize,
-    tag: Option<Range<usize>>,
+    display: Span,
+    uri: Span,
+    params: u32,
+    tag: Option<Span>,
 }
 
 const NAME_ADDR: &str = "RFC 3261 §20.10";
@@ -614,6 +766,7 @@ impl<'a> NameAddr<'a> {
     /// a `tag` that occurs twice.
     pub fn parse(text: impl Into<Cow<'a, str>>) -> Result<Self, ParseError> {
         let text = text.into();
+        check_length(&text, NAME_ADDR)?;
         let bytes = text.as_bytes();
         let start = skip_blanks(bytes, 0);
         let (display, uri, params) = if bytes.get(start) == Some(&b'"') {
@@ -658,17 +811,18 @@ impl<'a> NameAddr<'a> {
             (start..start, start..end, end)
         };
         let (mut tags, mut tag) = (0, None);
-        let mut rest = Params::new(&text, params, NAME_ADDR);
-        while let Some(param) = rest.step()? {
-            if param.name.eq_ignore_ascii_case("tag") {
+        let mut at = params;
+        while let Some(param) = param_at(bytes, at, NAME_ADDR)? {
+            if is_name(&bytes[param.name], b"tag") {
                 tags += 1;
-                tag = param.value.map(|value| rest.range_of(value));
+                tag = param.value.map(Span::from);
             }
+            at = param.end;
         }
         if tags > 1 {
             return Err(error("`tag` occurs twice", "RFC 3261 §7.3.1", params));
         }
-        Ok(Self { text, display, uri, params, tag })
+        Ok(Self { text, display: display.into(), uri: uri.into(), params: params as u32, tag })
     }
 
     /// The whole value as it is written (unfolded).
@@ -680,24 +834,24 @@ impl<'a> NameAddr<'a> {
     /// The display name without quotes and escapes; `None` if there is none or it is empty.
     #[must_use]
     pub fn display_name(&self) -> Option<Cow<'_, str>> {
-        Some(unquote(&self.text[self.display.clone()])).filter(|name| !name.is_empty())
+        Some(unquote(self.display.of(&self.text))).filter(|name| !name.is_empty())
     }
 
     /// The display name as it is written.
     pub(crate) fn written_display_name(&self) -> &str {
-        &self.text[self.display.clone()]
+        self.display.of(&self.text)
     }
 
     /// Whether the URI stands in angle brackets.
     #[must_use]
     pub fn is_bracketed(&self) -> bool {
-        self.text.as_bytes().get(self.uri.end) == Some(&b'>')
+        self.text.as_bytes().get(self.uri.end as usize) == Some(&b'>')
     }
 
     /// The URI as it is written, without angle brackets; `*` for the Contact of that form.
     #[must_use]
     pub fn uri(&self) -> &str {
-        &self.text[self.uri.clone()]
+        self.uri.of(&self.text)
     }
 
     /// Whether it is the Contact `*` (RFC 3261 §10.2.2).
@@ -726,7 +880,7 @@ impl<'a> NameAddr<'a> {
 
     /// The header's parameters, in order (those of the URI are not among them).
     pub fn params(&self) -> Params<'_> {
-        Params::new(&self.text, self.params, NAME_ADDR)
+        Params::new(&self.text, self.params as usize, NAME_ADDR)
     }
 
     /// A parameter by name: `None` if it is not there, `Some(None)` if it has no value.
@@ -738,7 +892,7 @@ impl<'a> NameAddr<'a> {
     /// The `tag` (RFC 3261 §19.3).
     #[must_use]
     pub fn tag(&self) -> Option<&str> {
-        self.tag.clone().map(|range| &self.text[range])
+        self.tag.map(|span| span.of(&self.text))
     }
 }
 
@@ -774,11 +928,11 @@ fn bracketed(bytes: &[u8], open: usize) -> Result<(Range<usize>, usize), ParseEr
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Via<'a> {
     text: Cow<'a, str>,
-    transport: Range<usize>,
-    host: Range<usize>,
+    transport: Span,
+    host: Span,
     port: Option<u16>,
-    params: usize,
-    branch: Option<Range<usize>>,
+    params: u32,
+    branch: Option<Span>,
 }
 
 const VIA: &str = "RFC 3261 §20.42";
@@ -792,19 +946,17 @@ impl<'a> Via<'a> {
     /// if `branch` occurs twice.
     pub fn parse(text: impl Into<Cow<'a, str>>) -> Result<Self, ParseError> {
         let text = text.into();
+        check_length(&text, VIA)?;
         let bytes = text.as_bytes();
-        let (protocol, at) = token_at(bytes, 0)?;
-        let (version, at) = token_at(bytes, slash_at(bytes, at)?)?;
-        if !bytes[protocol.clone()].eq_ignore_ascii_case(b"SIP") || bytes[version] != *b"2.0" {
-            return Err(error("the protocol of a Via is SIP/2.0", VIA, protocol.start));
-        }
-        let (transport, at) = token_at(bytes, slash_at(bytes, at)?)?;
+        let transport = if bytes.starts_with(b"SIP/2.0/") { 8 } else { after_protocol(bytes)? };
+        let (transport, at) = token_at(bytes, transport)?;
         let host_start = skip_blanks(bytes, at);
         if host_start == at {
             return Err(error("expected a blank after the transport", VIA, at));
         }
-        let (host, at) = host_at(bytes, host_start, VIA)?;
-        let mut params = skip_blanks(bytes, at);
+        let host_end = host_end(bytes, host_start, VIA)?;
+        let host = Span::new(host_start, host_end);
+        let mut params = skip_blanks(bytes, host_end);
         let mut port = None;
         if bytes.get(params) == Some(&b':') {
             let start = skip_blanks(bytes, params + 1);
@@ -816,17 +968,18 @@ impl<'a> Via<'a> {
             params = end;
         }
         let (mut branches, mut branch) = (0, None);
-        let mut rest = Params::new(&text, params, VIA);
-        while let Some(param) = rest.step()? {
-            if param.name.eq_ignore_ascii_case("branch") {
+        let mut at = params;
+        while let Some(param) = param_at(bytes, at, VIA)? {
+            if is_name(&bytes[param.name], b"branch") {
                 branches += 1;
-                branch = param.value.map(|value| rest.range_of(value));
+                branch = param.value.map(Span::from);
             }
+            at = param.end;
         }
         if branches > 1 {
             return Err(error("`branch` occurs twice", "RFC 3261 §7.3.1", params));
         }
-        Ok(Self { text, transport, host, port, params, branch })
+        Ok(Self { text, transport: transport.into(), host, port, params: params as u32, branch })
     }
 
     /// The whole value as it is written (unfolded).
@@ -838,13 +991,13 @@ impl<'a> Via<'a> {
     /// The transport as it is written, such as `WSS`. Compare without regard to case.
     #[must_use]
     pub fn transport(&self) -> &str {
-        &self.text[self.transport.clone()]
+        self.transport.of(&self.text)
     }
 
     /// The host of `sent-by`; an IPv6 address is in its brackets.
     #[must_use]
     pub fn sent_by_host(&self) -> &str {
-        &self.text[self.host.clone()]
+        self.host.of(&self.text)
     }
 
     /// The port of `sent-by`, if one is written.
@@ -856,12 +1009,12 @@ impl<'a> Via<'a> {
     /// The `branch`, with its `z9hG4bK` if it has one (RFC 3261 §8.1.1.7).
     #[must_use]
     pub fn branch(&self) -> Option<&str> {
-        self.branch.clone().map(|range| &self.text[range])
+        self.branch.map(|span| span.of(&self.text))
     }
 
     /// The parameters, in order.
     pub fn params(&self) -> Params<'_> {
-        Params::new(&self.text, self.params, VIA)
+        Params::new(&self.text, self.params as usize, VIA)
     }
 
     /// A parameter by name: `None` if it is not there, `Some(None)` if it has no value.
@@ -875,6 +1028,16 @@ impl fmt::Display for Via<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.text)
     }
+}
+
+/// Where the transport of a Via may begin: after `SIP/2.0/`, blanks allowed between its parts.
+fn after_protocol(bytes: &[u8]) -> Result<usize, ParseError> {
+    let (protocol, at) = token_at(bytes, 0)?;
+    let (version, at) = token_at(bytes, slash_at(bytes, at)?)?;
+    if !bytes[protocol.clone()].eq_ignore_ascii_case(b"SIP") || bytes[version] != *b"2.0" {
+        return Err(error("the protocol of a Via is SIP/2.0", VIA, protocol.start));
+    }
+    slash_at(bytes, at)
 }
 
 fn token_at(bytes: &[u8], at: usize) -> Result<(Range<usize>, usize), ParseError> {
@@ -903,21 +1066,24 @@ pub(crate) fn parse_port(digits: &[u8]) -> Option<u16> {
     parse_decimal(digits, u64::from(u16::MAX)).and_then(|port| u16::try_from(port).ok())
 }
 
-/// A host name, IPv4 address or IPv6 reference in brackets (RFC 3261 §25.1) at `at`; gives its range and what follows.
+/// Where the host name, IPv4 address or IPv6 reference in brackets (RFC 3261 §25.1) ends that begins at `at`.
 /// Names may hold `_`, which DNS host names do not but real networks do.
-pub(crate) fn host_at(bytes: &[u8], at: usize, rule: &'static str) -> Result<(Range<usize>, usize), ParseError> {
+#[inline]
+pub(crate) fn host_end(bytes: &[u8], at: usize, rule: &'static str) -> Result<usize, ParseError> {
     if bytes.get(at) == Some(&b'[') {
-        let close = memchr::memchr(b']', &bytes[at..])
-            .map(|n| at + n)
-            .ok_or_else(|| error("an IPv6 address has no `]`", "RFC 5118 §4.1", at))?;
-        return if core::str::from_utf8(&bytes[at + 1..close]).ok().and_then(parse_ipv6).is_some() {
-            Ok((at..close + 1, close + 1))
-        } else {
-            Err(error("there is no IPv6 address in the brackets", "RFC 3986 §3.2.2", at))
-        };
+        return reference_end(bytes, at);
     }
     let end = class_end(bytes, at, class::HOST);
-    if end == at { Err(error("the host is missing", rule, at)) } else { Ok((at..end, end)) }
+    if end == at { Err(error("the host is missing", rule, at)) } else { Ok(end) }
+}
+
+/// Where the IPv6 reference ends whose `[` stands at `at`.
+fn reference_end(bytes: &[u8], at: usize) -> Result<usize, ParseError> {
+    let close = find_byte(bytes, at, b']').ok_or_else(|| error("an IPv6 address has no `]`", "RFC 5118 §4.1", at))?;
+    if core::str::from_utf8(&bytes[at + 1..close]).ok().and_then(parse_ipv6).is_none() {
+        return Err(error("there is no IPv6 address in the brackets", "RFC 3986 §3.2.2", at));
+    }
+    Ok(close + 1)
 }
 
 /// `CSeq` (RFC 3261 §20.16).
@@ -1043,6 +1209,8 @@ impl fmt::Display for ContentType<'_> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -1055,10 +1223,27 @@ mod tests {
                 assert_eq!(Name::parse(&format!("{spelling}-")), None);
             }
         }
-        for unknown in ["", "X", "-", "Vi", "From ", "Ж", "x-unknown"] {
+        for unknown in ["", "X", "-", "Vi", "From ", "Call\rID", "\0", "Via\0", "Ж", "x-unknown"] {
             assert!(Name::parse(unknown).is_none_or(|name| name == Name::SessionExpires), "{unknown}");
         }
         assert!(Name::ALL.len() < usize::from(EMPTY));
+    }
+
+    proptest! {
+        #[test]
+        fn words_find_what_bytes_find(bytes in proptest::collection::vec(any::<u8>(), 0..40), at in 0_usize..42, b: u8) {
+            let rest = bytes.get(at..).unwrap_or_default();
+            let naive = rest.iter().position(|&other| other == b).map(|n| at + n);
+            prop_assert_eq!(find_byte(&bytes, at, b), naive);
+            let naive = rest.iter().position(|&other| other > b).map_or(at + rest.len(), |n| at + n);
+            prop_assert_eq!(first_that(&bytes, at, |other| other > b), naive);
+            if let Some(eight) = bytes.first_chunk() {
+                let word = u64::from_le_bytes(*eight);
+                let limit = b & 0x7f;
+                prop_assert_eq!(word::position_of(word, b), eight.iter().position(|&other| other == b));
+                prop_assert_eq!(word::position_below(word, limit), eight.iter().position(|&other| other < limit));
+            }
+        }
     }
 
     #[test]

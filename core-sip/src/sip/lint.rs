@@ -67,12 +67,17 @@ impl Report {
 pub fn examine(bytes: &Bytes, limits: &Limits) -> Report {
     let mut notes = Vec::new();
     let kind = Kind::of(bytes);
-    let result = read(bytes, limits, &mut notes).and_then(|message| {
+    let text_copy = bytes.len() <= limits.message_bytes && bytes.contains(&b'\n') && !bytes.contains(&b'\r');
+    let result = read(bytes, limits, text_copy, &mut notes).and_then(|message| {
         message.check()?;
         Ok(message)
     });
     let error = match result {
         Ok(message) => {
+            let more = message.as_bytes().len() > message.body_end();
+            if more && !text_copy {
+                notes.push("bytes follow the body: on a stream the next message");
+            }
             add_notes(&message, limits, &mut notes);
             None
         }
@@ -81,8 +86,7 @@ pub fn examine(bytes: &Bytes, limits: &Limits) -> Report {
     Report { kind, error, notes }
 }
 
-fn read(bytes: &Bytes, limits: &Limits, notes: &mut Vec<&'static str>) -> Result<Message, ParseError> {
-    let text_copy = bytes.len() <= limits.message_bytes && bytes.contains(&b'\n') && !bytes.contains(&b'\r');
+fn read(bytes: &Bytes, limits: &Limits, text_copy: bool, notes: &mut Vec<&'static str>) -> Result<Message, ParseError> {
     let bytes = if text_copy {
         notes.push("its line ends are LF: taken for a text copy, whose lines were sent with CR LF");
         let mut converted = Vec::with_capacity(bytes.len() + bytes.len() / 16);
@@ -159,7 +163,6 @@ fn add_notes(message: &Message, limits: &Limits, notes: &mut Vec<&'static str>) 
         "the Call-ID holds characters that its grammar has not",
     );
     note(message.header_lines_bytes().any(|(_, value)| core::str::from_utf8(&value).is_err()), "a header is not UTF-8");
-    note(message.as_bytes().len() > message.body_end(), "bytes follow the body: on a stream the next message");
     note_body(message, limits, &mut note);
 }
 
@@ -205,6 +208,8 @@ mod tests {
         assert!(report(&copy).is_ok() && report(&copy).notes.len() == 1);
         let long = copy.replace("Length: 0", "Length: 5");
         assert!(report(&long).is_ok(), "bytes do not count in a text copy");
+        let short = [&copy, "v=0\n"].concat();
+        assert_eq!(report(&short).notes.len(), 1, "nor is there a message after its body");
         assert!(!report(&long.replacen('\n', "\r\n", 1)).is_ok(), "one CR LF and it is taken at its word");
         assert!(!report(&copy.replace("CSeq: 1", "CSeq: x")).is_ok());
     }

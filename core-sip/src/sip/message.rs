@@ -35,22 +35,24 @@ pub use method::Method;
 pub use status::StatusCode;
 
 use crate::error::ParseError;
-use crate::sip::header::{CSeq, ContentType, Elements, Name, NameAddr, Via, is_blank, parse_decimal};
+use crate::sip::header::{
+    CSeq, ContentType, Elements, Name, NameAddr, Via, find_byte, first_that, is_blank, parse_decimal, skip_blanks,
+};
 
-/// How large a message may be.
+/// How large a message may be. What is larger is refused with the rule [`LIMIT_RULE`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// The whole message, in bytes. Never more than 4 GiB − 1, whatever is set.
+    /// The whole message, in bytes; 65 536 by default. Never more than 4 GiB − 1, whatever is set.
     pub message_bytes: usize,
-    /// Header lines; a folded header counts as one. Never more than 65 535, whatever is set.
+    /// Header lines, 256 by default; a folded header counts as one. Never more than 65 535, whatever is set.
     pub header_count: usize,
-    /// One header line with its name and its folds, in bytes. Never more than 64 KiB for the name.
+    /// One header line with its name and its folds, in bytes; 16 384 by default. Never more than 64 KiB for the name.
     pub header_bytes: usize,
-    /// The start line, in bytes.
+    /// The start line, in bytes; 8 192 by default.
     pub start_line_bytes: usize,
-    /// Parts of one multipart body (RFC 5621).
+    /// Parts of one multipart body (RFC 5621), 32 by default.
     pub multipart_parts: usize,
-    /// How deep multipart bodies may stand in each other; 1 is a multipart body without another in it.
+    /// How deep multipart bodies may stand in each other, 4 by default; 1 is a multipart body without another in it.
     pub multipart_nesting: usize,
 }
 
@@ -165,10 +167,11 @@ fn check_call_id(value: &[u8]) -> Result<(), ParseError> {
     if value.is_empty() {
         return Err(error("the Call-ID is empty", CALL_ID_RULE, 0));
     }
-    match value.iter().position(|&b| b <= b' ' || b == 0x7f) {
-        Some(at) => Err(error("the Call-ID holds white space or control characters", CALL_ID_RULE, at)),
-        None => Ok(()),
+    let word = first_that(value, 0, |b| b <= b' ' || b == 0x7f);
+    if word < value.len() {
+        return Err(error("the Call-ID holds white space or control characters", CALL_ID_RULE, word));
     }
+    Ok(())
 }
 
 /// A value whose folds are each one space (RFC 3261 §7.3.1).
@@ -282,11 +285,21 @@ impl Message {
     fn value_bytes(&self, line: &Line) -> Cow<'_, [u8]> {
         let value = trim(&self.bytes[line.value_start as usize..line.value_end as usize]);
         // What was only folded before its value (`To:\r\n <sip:…>`) needs no copy.
-        if line.folded && memchr::memchr(b'\r', value).is_some() {
+        if line.folded && find_byte(value, 0, b'\r').is_some() {
             Cow::Owned(unfold(value))
         } else {
             Cow::Borrowed(value)
         }
+    }
+
+    /// The value with the CR LF after it, where the two stand together: no fold, and no blank at its end.
+    #[inline]
+    fn value_with_line_end(&self, line: &Line) -> Option<&[u8]> {
+        let (start, end) = (line.value_start as usize, line.value_end as usize);
+        if line.folded || start == end || is_blank(self.bytes[end - 1]) {
+            return None;
+        }
+        Some(&self.bytes[skip_blanks(&self.bytes, start)..end + 2])
     }
 
     fn value(&self, line: &Line) -> Cow<'_, str> {
@@ -484,8 +497,19 @@ impl Message {
     fn elements(&self, name: Name) -> impl Iterator<Item = (&Line, Cow<'_, str>)> {
         // Before the first there is none; where that is known and missing, there is nothing to look through.
         let from = self.first.get(name as usize).map_or(0, |&at| usize::from(at));
-        let lines = self.lines.get(from..).unwrap_or_default().iter().filter(move |line| line.name == Some(name));
-        lines.flat_map(|line| Elements::new(self.value(line)).map(move |element| (line, element)))
+        let mut lines = self.lines.get(from..).unwrap_or_default().iter();
+        let mut current: Option<(&Line, Elements<'_>)> = None;
+        core::iter::from_fn(move || {
+            loop {
+                if let Some((line, elements)) = &mut current
+                    && let Some(element) = elements.next()
+                {
+                    return Some((*line, element));
+                }
+                let line = lines.find(|line| line.name == Some(name))?;
+                current = Some((line, Elements::new(self.value(line))));
+            }
+        })
     }
 
     /// All `Via`s.

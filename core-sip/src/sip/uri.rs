@@ -3,10 +3,11 @@
 use core::fmt;
 use core::str::FromStr;
 use std::borrow::Cow;
-use std::collections::BTreeMap;
 
 use crate::error::ParseError;
-use crate::sip::header::{class, class_end, host_at, parse_ipv6, parse_port};
+use crate::ordered::OrderedMap;
+use crate::sip::header::class::Classes;
+use crate::sip::header::{Span, class, class_end, find_byte, first_that, host_end, parse_ipv6, parse_port};
 
 /// A URI. `Display` writes it as it was read.
 ///
@@ -46,23 +47,6 @@ struct Parts {
     host: Span,
     params: Span,
     headers: Option<u32>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-struct Span {
-    start: u32,
-    end: u32,
-}
-
-impl Span {
-    /// Offsets fit since no URI is longer than `u32::MAX`; [`UriRef::parse`] checks it first.
-    const fn new(start: usize, end: usize) -> Self {
-        Self { start: start as u32, end: end as u32 }
-    }
-
-    fn of(self, text: &str) -> &str {
-        &text[self.start as usize..self.end as usize]
-    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -234,8 +218,8 @@ impl<'a> UriRef<'a> {
             && theirs.keys().all(|name| ours.contains_key(name) || !decides(name))
     }
 
-    fn comparable_params(self) -> BTreeMap<String, Option<String>> {
-        let mut params = BTreeMap::new();
+    fn comparable_params(self) -> OrderedMap<String, Option<String>> {
+        let mut params = OrderedMap::new();
         for (name, value) in self.params() {
             let name = normalized(name).to_ascii_lowercase();
             let mut value = value.map(|v| normalized(v).to_ascii_lowercase());
@@ -247,7 +231,11 @@ impl<'a> UriRef<'a> {
             {
                 number.retain(|c| !matches!(c, '-' | '.' | '(' | ')'));
             }
-            params.entry(name).or_insert(value);
+            // The first of several counts.
+            let is_first = params.get(&name).is_none();
+            if is_first {
+                params.insert(name, value);
+            }
         }
         params
     }
@@ -363,13 +351,10 @@ impl Uri {
 /// digits is not looked at, and `escaped` is set where there may be one.
 #[inline]
 fn read(bytes: &[u8], escaped: &mut bool) -> Result<Parts, ParseError> {
-    let scheme = match bytes {
-        [b's' | b'S', b'i' | b'I', b'p' | b'P', b':', ..] => 3,
-        _ => bytes
-            .iter()
-            .position(|&b| !(b.is_ascii_alphanumeric() || matches!(b, b'+' | b'-' | b'.')))
-            .unwrap_or(bytes.len()),
-    };
+    if bytes.starts_with(b"sip:") && bytes.len() > 4 {
+        return read_sip(bytes, 3, escaped);
+    }
+    let scheme = first_that(bytes, 0, |b| !(b.is_ascii_alphanumeric() || matches!(b, b'+' | b'-' | b'.')));
     if scheme == 0 || !bytes[0].is_ascii_alphabetic() || bytes.get(scheme) != Some(&b':') {
         return Err(error("a URI begins with a scheme and `:`", "RFC 3986 §3.1", 0));
     }
@@ -404,7 +389,7 @@ const fn offset(at: usize) -> u32 {
 
 /// Where the bytes from `at` on end that are escapes or of the classes in `mask`.
 #[inline]
-fn part_end(bytes: &[u8], at: usize, mask: u8, escaped: &mut bool) -> usize {
+fn part_end(bytes: &[u8], at: usize, mask: Classes, escaped: &mut bool) -> usize {
     let end = class_end(bytes, at, mask);
     if bytes.get(end) != Some(&b'%') {
         return end;
@@ -424,7 +409,9 @@ fn read_sip(bytes: &[u8], scheme: usize, escaped: &mut bool) -> Result<Parts, Pa
     let sign = match bytes.get(end) {
         Some(b'@') => Some(end),
         None => None,
-        Some(_) => memchr::memchr(b'@', &bytes[end..]).map(|n| end + n),
+        // A port and no password: were there an `@` further on, the password before it would hold what none may.
+        Some(b':') if matches!(bytes.get(digits_end(bytes, end + 1)), None | Some(b';' | b'?')) => None,
+        Some(_) => find_byte(bytes, end, b'@'),
     };
     if let Some(sign) = sign {
         let colon = if bytes[end] == b':' { end } else { sign };
@@ -447,14 +434,12 @@ fn read_sip(bytes: &[u8], scheme: usize, escaped: &mut bool) -> Result<Parts, Pa
         }
         host = sign + 1;
     }
-    let (host, mut at) = host_at(bytes, host, SIP_URI)?;
+    let host_end = host_end(bytes, host, SIP_URI)?;
+    let mut at = host_end;
     let mut port = None;
     if bytes.get(at) == Some(&b':') {
         let digits = at + 1;
-        at = digits;
-        while bytes.get(at).is_some_and(u8::is_ascii_digit) {
-            at += 1;
-        }
+        at = digits_end(bytes, digits);
         port =
             Some(parse_port(&bytes[digits..at]).ok_or_else(|| error("the port is not 0 to 65535", SIP_URI, digits))?);
     }
@@ -480,10 +465,15 @@ fn read_sip(bytes: &[u8], scheme: usize, escaped: &mut bool) -> Result<Parts, Pa
         scheme: offset(scheme),
         user,
         password,
-        host: Span::new(host.start, host.end),
+        host: Span::new(host, host_end),
         params: Span::new(params, at),
         headers,
     })
+}
+
+#[inline]
+fn digits_end(bytes: &[u8], at: usize) -> usize {
+    first_that(bytes, at, |b| !b.is_ascii_digit())
 }
 
 fn read_tel(bytes: &[u8], scheme: usize, escaped: &mut bool) -> Result<Parts, ParseError> {
@@ -549,7 +539,7 @@ fn split_pair(pair: &str) -> (&str, Option<&str>) {
 /// Whether every byte may stand in a URI and every `%` is followed by two hexadecimal digits.
 pub(crate) fn check_bytes(bytes: &[u8]) -> Result<(), ParseError> {
     // Most URIs hold no escape, and then this one look at each byte is all.
-    if bytes.iter().all(|&b| class::TABLE[usize::from(b)] & class::URI != 0 && b != b'%') {
+    if first_that(bytes, 0, |b| class::TABLE[usize::from(b)] & class::URI == 0 || b == b'%') == bytes.len() {
         return Ok(());
     }
     for (at, &b) in bytes.iter().enumerate() {
@@ -564,7 +554,6 @@ pub(crate) fn check_bytes(bytes: &[u8]) -> Result<(), ParseError> {
 }
 
 /// Parameters that change where a request goes; that one of them occurs twice is how two elements come to disagree.
-/// Their lengths differ, so one comparison tells which it is.
 const ROUTING_PARAMS: [&str; 6] = ["lr", "ttl", "user", "maddr", "method", "transport"];
 
 const UNESCAPED_PARAM: &str = "a parameter of the URI holds a character that must be escaped";
@@ -572,7 +561,10 @@ const UNESCAPED_PARAM: &str = "a parameter of the URI holds a character that mus
 /// Checks the parameters from `at` on and tells where they end: before `?` or a character that no parameter holds, or at
 /// the end.
 fn check_params(bytes: &[u8], mut at: usize, escaped: &mut bool) -> Result<usize, ParseError> {
-    let mut seen = [false; ROUTING_PARAMS.len()];
+    let first = at;
+    // Names that are the same are of the same length; a bit for each length that was seen.
+    let mut lengths = 0_u32;
+    let mut same_length = false;
     while bytes.get(at) == Some(&b';') {
         let start = at + 1;
         let equals = part_end(bytes, start, class::URI_PARAM, escaped);
@@ -589,24 +581,33 @@ fn check_params(bytes: &[u8], mut at: usize, escaped: &mut bool) -> Result<usize
         if equals == start {
             return Err(error("a parameter of the URI has no name", SIP_URI, start));
         }
-        let name = &bytes[start..equals];
-        let n = match name.len() {
-            2 => 0,
-            3 => 1,
-            4 => 2,
-            5 => 3,
-            6 => 4,
-            9 => 5,
-            _ => ROUTING_PARAMS.len(),
-        };
-        if ROUTING_PARAMS.get(n).is_some_and(|known| name.eq_ignore_ascii_case(known.as_bytes()))
+        let length = 1_u32.checked_shl((equals - start) as u32).unwrap_or_default();
+        same_length |= lengths & length != 0;
+        lengths |= length;
+        at = end;
+    }
+    if same_length {
+        check_doubled(bytes, first, at)?;
+    }
+    Ok(at)
+}
+
+/// Refuses one of [`ROUTING_PARAMS`] that occurs twice in the parameters from `first` to `end`.
+#[cold]
+fn check_doubled(bytes: &[u8], first: usize, end: usize) -> Result<(), ParseError> {
+    let mut seen = [false; ROUTING_PARAMS.len()];
+    let mut at = first;
+    for param in bytes[first..end].split(|&b| b == b';').skip(1) {
+        let start = at + 1;
+        at = start + param.len();
+        let name = param.split(|&b| b == b'=').next().unwrap_or_default();
+        if let Some(n) = ROUTING_PARAMS.iter().position(|known| name.eq_ignore_ascii_case(known.as_bytes()))
             && core::mem::replace(&mut seen[n], true)
         {
             return Err(error("a parameter of the URI occurs twice", SIP_URI, start));
         }
-        at = end;
     }
-    Ok(at)
+    Ok(())
 }
 
 fn check_headers(bytes: &[u8], start: usize) -> Result<(), ParseError> {
@@ -776,6 +777,8 @@ mod tests {
             (Some(None), Some(" "), None)
         );
         assert_eq!(full.headers().collect::<Vec<_>>(), [("To", "sip:b%40h"), ("X", "")]);
+        // The same name twice only matters where routing stands on it.
+        assert_eq!(uri("sip:h:5060;ab;cd;ab=1").params().count(), 3);
         assert_eq!(uri("tel:7;phone-context=+1").param("phone-context").flatten().as_deref(), Some("+1"));
     }
 
@@ -800,6 +803,10 @@ mod tests {
             "sip:a@h;=x",
             "sip:a@h;x=",
             "sip:a@h;lr;LR",
+            "sip:a@h;lr=1;ab;x;lr",
+            "sip:h:5060;x=a@b",
+            "sip:h:5060?x=a@b",
+            "sip:h:5060;x@b",
             "sip:a@h;transport=ws;transport=wss",
             "sip:a@h?",
             "sip:a@h?x",

@@ -14,6 +14,7 @@
 
 mod baresip;
 mod certificate;
+mod chromium;
 mod coturn;
 mod kamailio;
 mod process;
@@ -26,6 +27,7 @@ use std::time::Duration;
 
 pub use baresip::{Baresip, BaresipBuilder, BaresipEvent};
 pub use certificate::{Authority, Identity};
+pub use chromium::{Chromium, ChromiumBuilder, Page};
 pub use coturn::Coturn;
 pub use kamailio::{Digest, InviteChallenge, Kamailio, KamailioBuilder};
 pub use rtpengine::Rtpengine;

@@ -32,6 +32,11 @@ pub enum VoicebotScript {
         /// From ACK to BYE.
         talking: Duration,
     },
+    /// Answers, waits for a re-INVITE, and some time after it hangs up along the way that the re-INVITE has shown.
+    HangsUpAfterReinvite {
+        /// From the ACK of the re-INVITE to BYE.
+        talking: Duration,
+    },
     /// 180, then `486 Busy Here`.
     Busy,
     /// 180, then `603 Decline`.
@@ -86,6 +91,7 @@ pub struct SippBuilder {
     sip_port: u16,
     rtp_port: u16,
     calls: u32,
+    echoes: bool,
     caller: Option<CallerSettings>,
 }
 
@@ -106,6 +112,13 @@ impl SippBuilder {
     #[must_use]
     pub fn calls(mut self, calls: u32) -> Self {
         self.calls = calls;
+        self
+    }
+
+    /// Sends no RTP at all, as a voicebot whose packets get lost does. No effect on a caller.
+    #[must_use]
+    pub fn without_audio(mut self) -> Self {
+        self.echoes = false;
         self
     }
 
@@ -176,6 +189,7 @@ impl SippBuilder {
         }
         let mut listens_on = vec![Port::Udp(self.sip_port)];
         match &self.caller {
+            None if !self.echoes => {}
             None => {
                 add(&["-rtp_echo"]);
                 listens_on.extend([Port::Udp(self.rtp_port), Port::Udp(self.rtp_port + 1)]);
@@ -225,6 +239,9 @@ impl Sipp {
             VoicebotScript::HangsUp { talking } => {
                 (include_str!("../../peers/sipp/voicebot-hangs-up.xml"), vec![("talk_ms", talking)])
             }
+            VoicebotScript::HangsUpAfterReinvite { talking } => {
+                (include_str!("../../peers/sipp/voicebot-hangs-up-after-reinvite.xml"), vec![("talk_ms", talking)])
+            }
             VoicebotScript::Busy => (include_str!("../../peers/sipp/voicebot-busy.xml"), Vec::new()),
             VoicebotScript::Declines => (include_str!("../../peers/sipp/voicebot-declines.xml"), Vec::new()),
             VoicebotScript::NoApplication => (include_str!("../../peers/sipp/voicebot-no-application.xml"), Vec::new()),
@@ -240,6 +257,7 @@ impl Sipp {
             sip_port: ports::VOICEBOT_SIP,
             rtp_port: ports::VOICEBOT_RTP,
             calls: 1,
+            echoes: true,
             caller: None,
         }
     }
@@ -268,6 +286,7 @@ impl Sipp {
             sip_port: ports::CALLER_SIP,
             rtp_port: ports::CALLER_RTP,
             calls: 1,
+            echoes: true,
             caller: Some(CallerSettings {
                 user: user.to_owned(),
                 display_from: "voicebot".to_owned(),

@@ -1,13 +1,13 @@
-//! `cargo xtask wasm-check`: core-sip, and jambonz-api without its client, compile for browsers, and what core-sip weighs
-//! there.
+//! `cargo xtask wasm-check`: core-sip, jambonz-api without its client, and the facade over keys compile for browsers, and
+//! what core-sip weighs there.
 //!
 //! ```text
 //! toolchain   a compiler that knows the target, brought here if need be
 //! module      what the bytes of the module are spent on
 //! ```
 
-mod module;
-mod toolchain;
+pub(crate) mod module;
+pub(crate) mod toolchain;
 
 use std::fmt::Write as _;
 use std::fs;
@@ -30,7 +30,7 @@ const PROFILE: &str = "wasm";
 /// Parts that are smaller than this share of the whole are summed up.
 const LEAST_SHARE: usize = 100;
 
-/// Builds core-sip, jambonz-api and the module, and reports the module's size.
+/// Builds core-sip, jambonz-api, the facade and the module, and reports the module's size.
 pub(crate) fn run(workspace: &Workspace, options: &WasmOptions) -> Outcome {
     match check(workspace, options) {
         Ok(note) => Outcome::Passed(note),
@@ -46,7 +46,7 @@ fn check(workspace: &Workspace, options: &WasmOptions) -> Result<String, String>
         Toolchain::Here => "wasm",
         Toolchain::Debian(_) => "wasm-debian",
     });
-    for package in ["codex-core-sip", "codex-jambonz-api", PACKAGE] {
+    for package in ["codex-core-sip", "codex-jambonz-api", "codex-web-widget", PACKAGE] {
         let mut command = workspace.cargo(&["build", "--package", package, "--no-default-features"]);
         command.args(["--profile", PROFILE, "--target", TARGET, "--target-dir"]).arg(&folder);
         let ended =
@@ -69,7 +69,7 @@ fn check(workspace: &Workspace, options: &WasmOptions) -> Result<String, String>
 }
 
 /// The size after `gzip -9`.
-fn gzipped(file: &Path) -> Option<usize> {
+pub(crate) fn gzipped(file: &Path) -> Option<usize> {
     if !process::succeeds(Command::new("gzip").args(["-9", "--keep", "--force"]).arg(file)) {
         return None;
     }
@@ -79,7 +79,7 @@ fn gzipped(file: &Path) -> Option<usize> {
 }
 
 /// What takes the space, uncompressed.
-fn table(parts: &[Part]) -> String {
+pub(crate) fn table(parts: &[Part]) -> String {
     let total: usize = parts.iter().map(|part| part.bytes).sum();
     let (large, small): (Vec<&Part>, Vec<&Part>) = parts.iter().partition(|part| part.bytes * LEAST_SHARE >= total);
     let width = large.iter().map(|part| part.name.len()).max().unwrap_or(0).max("the rest".len());
@@ -101,7 +101,7 @@ fn table(parts: &[Part]) -> String {
 }
 
 /// Thousands of bytes with one digit after the point.
-fn kilobytes(bytes: usize) -> String {
+pub(crate) fn kilobytes(bytes: usize) -> String {
     let tenths = (bytes + 50) / 100;
     format!("{}.{}", tenths / 10, tenths % 10)
 }

@@ -6,18 +6,17 @@ use std::time::Duration;
 
 use rtc::rtp;
 use tokio::sync::{mpsc, watch};
-use webrtc::media_stream::track_local::TrackLocal;
 
 use super::monotonic_now;
 use super::rtp_port::RtpPort;
-use super::session::{Path, Watcher};
-use crate::error::MediaFault;
+use super::session::{Leg, Path};
 use crate::media::SessionAudio;
 use crate::media::audio::AudioSink;
 use crate::media::codec::{Decoder, Encoder};
 use crate::media::jitter_buffer::Playout;
 use crate::media::sdp_measures::Agreement;
 use crate::media::telephone_event::KeySender;
+use crate::sip::sdp::Direction;
 
 /// The frame that every codec here sends.
 pub(super) const FRAME: Duration = Duration::from_millis(20);
@@ -41,20 +40,27 @@ pub(super) struct Key {
 pub(super) struct Switches {
     pub(super) muted: AtomicBool,
     pub(super) speaker_muted: AtomicBool,
+    /// Nothing is to be sent.
+    not_sending: AtomicBool,
+    /// Nothing is to be played, and silence takes the place of the source.
+    holding: AtomicBool,
+}
+
+impl Switches {
+    pub(super) fn set_direction(&self, direction: Direction) {
+        self.not_sending.store(!direction.sends(), Ordering::Relaxed);
+        self.holding.store(!direction.receives(), Ordering::Relaxed);
+    }
 }
 
 pub(super) struct AudioTask {
-    pub(super) port: Arc<RtpPort>,
-    pub(super) track: Arc<dyn TrackLocal>,
+    /// The leg that is in use.
+    pub(super) leg: Arc<Leg>,
+    /// Legs to go over to. The task ends when the sender is dropped.
+    pub(super) legs: mpsc::UnboundedReceiver<Arc<Leg>>,
     pub(super) audio: SessionAudio,
     pub(super) switches: Arc<Switches>,
     pub(super) keys: mpsc::Receiver<Key>,
-    pub(super) watcher: Arc<Watcher>,
-    /// How far the path is made. The task ends when the sender is dropped.
-    pub(super) path: watch::Receiver<Path>,
-    /// How long keys may take to be agreed once a path is found.
-    pub(super) dtls_deadline: Duration,
-    pub(super) ssrc: u32,
     pub(super) sequence: u16,
     pub(super) timestamp: u32,
 }
@@ -79,50 +85,60 @@ struct Hearing {
     packet_samples: usize,
 }
 
-impl AudioTask {
-    /// Waits until media can flow; `false` if the session ends before.
-    async fn wait_for_path(&mut self) -> bool {
-        loop {
-            let path = *self.path.borrow_and_update();
-            let changed = match path {
-                Path::Up => return true,
-                Path::Missing => self.path.changed().await,
-                // The crate says nothing when the handshake fails, as over a wrong fingerprint.
-                Path::Found => match tokio::time::timeout(self.dtls_deadline, self.path.changed()).await {
-                    Ok(changed) => changed,
-                    Err(_) => {
-                        self.watcher.fail(MediaFault::DtlsFailed);
-                        self.path.changed().await
-                    }
-                },
-            };
-            if changed.is_err() {
-                return false;
-            }
-        }
+/// Comes back when media can flow.
+async fn is_up(path: &mut watch::Receiver<Path>) {
+    if path.wait_for(|path| *path == Path::Up).await.is_err() {
+        // The leg was closed; it will never be up.
+        core::future::pending::<()>().await;
     }
+}
 
-    /// Runs until the session drops its end of `path`.
+impl AudioTask {
+    /// Runs until the session drops its end of `legs`.
     pub(super) async fn run(mut self) {
-        // Until the path is up there is nothing to pace.
-        if !self.wait_for_path().await {
-            return;
-        }
-        let Some(mut sending) = self.port.agreement().and_then(|agreement| Sending::new(agreement).ok()) else {
-            return;
-        };
         let mut hearing = Hearing::default();
+        let mut path = self.leg.path.clone();
+        let mut next: Option<(Arc<Leg>, watch::Receiver<Path>)> = None;
+        // Until the first path is up there is nothing to pace.
+        let mut sending: Option<Sending> = None;
         let mut due = monotonic_now();
         loop {
+            let next_is_up = async {
+                match &mut next {
+                    Some((_, path)) => is_up(path).await,
+                    None => core::future::pending().await,
+                }
+            };
             tokio::select! {
                 biased;
-                change = self.path.changed() => if change.is_err() { return },
-                () = self.port.notices.notified() => {
-                    for notice in self.port.take_notices() {
-                        self.watcher.tell(notice);
+                leg = self.legs.recv() => {
+                    let Some(leg) = leg else { break };
+                    let path = leg.path.clone();
+                    if let Some((stale, _)) = next.replace((leg, path)) {
+                        stale.retire();
                     }
                 }
-                () = tokio::time::sleep_until(due) => {
+                () = next_is_up => {
+                    let Some((leg, its_path)) = next.take() else { continue };
+                    std::mem::replace(&mut self.leg, leg).retire();
+                    path = its_path;
+                    let Some(begun) = self.begin() else { break };
+                    if sending.replace(begun).is_none() {
+                        due = monotonic_now();
+                    }
+                }
+                () = is_up(&mut path), if sending.is_none() => {
+                    let Some(begun) = self.begin() else { break };
+                    sending = Some(begun);
+                    due = monotonic_now();
+                }
+                () = self.leg.port.notices.notified() => {
+                    for notice in self.leg.port.take_notices() {
+                        self.leg.watcher.tell(notice);
+                    }
+                }
+                () = tokio::time::sleep_until(due), if sending.is_some() => {
+                    let Some(sending) = &mut sending else { continue };
                     let lag = monotonic_now().saturating_duration_since(due);
                     if lag > LONGEST_LAG {
                         // The process was stopped: what was not sent in time is left out, and the time stamp goes on
@@ -134,11 +150,20 @@ impl AudioTask {
                         sending.marker = true;
                     }
                     due += FRAME;
-                    hearing.play_frame(&self.port, self.audio.sink.as_mut(), &sending, &self.switches);
-                    self.send_frame(&mut sending).await;
+                    hearing.play_frame(&self.leg.port, self.audio.sink.as_mut(), sending, &self.switches);
+                    self.send_frame(sending).await;
                 }
             }
         }
+        // The session closes the leg that it negotiated last. One before it, whose successor never came up, is ours.
+        if next.is_some() {
+            self.leg.retire();
+        }
+    }
+
+    /// What is to be sent over the leg in use.
+    fn begin(&self) -> Option<Sending> {
+        self.leg.port.agreement().and_then(|agreement| Sending::new(agreement).ok())
     }
 
     async fn send_frame(&mut self, sending: &mut Sending) {
@@ -146,7 +171,7 @@ impl AudioTask {
         let timestamp = self.timestamp;
         self.timestamp = self.timestamp.wrapping_add(samples);
         self.audio.source.read(&mut sending.frame, sending.agreement.codec.clock_rate_hz());
-        if self.switches.muted.load(Ordering::Relaxed) {
+        if self.switches.muted.load(Ordering::Relaxed) || self.switches.holding.load(Ordering::Relaxed) {
             sending.frame.fill(0);
         }
         sending.start_key(&mut self.keys, timestamp);
@@ -167,7 +192,8 @@ impl AudioTask {
             },
             None => sending.encode_frame(timestamp),
         };
-        if sending.payload.is_empty() || *self.path.borrow() != Path::Up {
+        let silent = self.switches.not_sending.load(Ordering::Relaxed);
+        if sending.payload.is_empty() || silent || *self.leg.path.borrow() != Path::Up {
             return;
         }
         let header = rtp::header::Header {
@@ -176,12 +202,12 @@ impl AudioTask {
             payload_type,
             sequence_number: self.sequence,
             timestamp,
-            ssrc: self.ssrc,
+            ssrc: self.leg.ssrc,
             ..rtp::header::Header::default()
         };
         self.sequence = self.sequence.wrapping_add(1);
         let packet = rtp::Packet { header, payload: bytes::Bytes::copy_from_slice(&sending.payload) };
-        if let Err(error) = self.track.write_rtp(packet).await {
+        if let Err(error) = self.leg.track.write_rtp(packet).await {
             tracing::debug!(%error, "an RTP packet could not be sent");
         }
     }
@@ -263,7 +289,7 @@ impl Hearing {
                 }
             }
         }
-        let silent = switches.speaker_muted.load(Ordering::Relaxed);
+        let silent = switches.speaker_muted.load(Ordering::Relaxed) || switches.holding.load(Ordering::Relaxed);
         if self.waiting.len() < wanted {
             self.waiting.resize(wanted, 0);
         }

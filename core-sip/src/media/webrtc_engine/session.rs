@@ -1,4 +1,9 @@
-//! One session: a peer connection, its track, the audio task.
+//! One session: its legs, and the audio task.
+//!
+//! A **leg** is one peer connection with its sockets, keys and packets. A session begins with one. When the machine gets
+//! other addresses, or the far end other keys, a new leg is made beside the running one; the audio goes over when the new
+//! one is up, and the old one is closed. The crate could restart ICE in the same peer connection, but its sockets are
+//! bound to the addresses that it was made with.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,6 +17,7 @@ use rtc::rtp_transceiver::rtp_sender::{
 use rtc::statistics::stats::RTCStatsType;
 use tokio::sync::{Mutex, mpsc, watch};
 use tokio::task::JoinHandle;
+use webrtc::media_stream::track_local::TrackLocal;
 use webrtc::media_stream::track_local::static_rtp::TrackLocalStaticRTP;
 use webrtc::peer_connection::{
     MediaEngine as CodecRegistry, PeerConnection, PeerConnectionBuilder, PeerConnectionEventHandler,
@@ -30,6 +36,7 @@ use crate::media::jitter_buffer::JitterBuffer;
 use crate::media::sdp_measures::{self, Agreement, AudioFormats};
 use crate::media::telephone_event;
 use crate::media::{MediaNotice, MediaNotifier, MediaSession, MediaSettings, MediaStatistics, SessionAudio};
+use crate::sip::sdp::Direction;
 
 /// How long closing waits for the audio task, which ends at once unless a source or sink blocks.
 const CLOSING_DEADLINE: Duration = Duration::from_secs(1);
@@ -39,10 +46,14 @@ const NEAREST_TO_THE_WIRE: usize = 10;
 
 pub(super) struct WebRtcSession {
     settings: Arc<EngineSettings>,
-    relay_only: bool,
-    peer: Arc<dyn PeerConnection>,
-    port: Arc<RtpPort>,
-    watcher: Arc<Watcher>,
+    media: MediaSettings,
+    notify: MediaNotifier,
+    /// The leg that was negotiated last.
+    leg: std::sync::Mutex<Arc<Leg>>,
+    /// Hands the audio task a leg to go over to; `None` once the session is closed, which ends the task.
+    legs: std::sync::Mutex<Option<mpsc::UnboundedSender<Arc<Leg>>>>,
+    /// What went over legs before.
+    before: std::sync::Mutex<MediaStatistics>,
     switches: Arc<Switches>,
     keys: mpsc::Sender<Key>,
     descriptions: Mutex<Descriptions>,
@@ -50,8 +61,20 @@ pub(super) struct WebRtcSession {
     closed: AtomicBool,
 }
 
+/// One peer connection.
+pub(super) struct Leg {
+    peer: Arc<dyn PeerConnection>,
+    pub(super) track: Arc<dyn TrackLocal>,
+    pub(super) port: Arc<RtpPort>,
+    pub(super) watcher: Arc<Watcher>,
+    pub(super) path: watch::Receiver<Path>,
+    pub(super) ssrc: u32,
+}
+
 #[derive(Default)]
 struct Descriptions {
+    /// A leg whose offer the far end has not answered, and that offer.
+    pending: Option<(Arc<Leg>, String)>,
     /// Our offer as it was sent.
     offer: Option<String>,
     /// The far end's answer to it as it came.
@@ -76,11 +99,13 @@ pub(super) struct Watcher {
     notify: MediaNotifier,
     /// Whether keys are being agreed.
     handshaking: Arc<AtomicBool>,
-    /// `None` once the session is closed, which ends the audio task.
+    /// `None` once the leg is closed.
     path: std::sync::Mutex<Option<watch::Sender<Path>>>,
     gathered: watch::Sender<bool>,
     last_ice: std::sync::Mutex<Option<IceState>>,
     failed: AtomicBool,
+    /// Another leg has been negotiated: this one's path is of no interest any more.
+    superseded: AtomicBool,
 }
 
 impl Watcher {
@@ -106,7 +131,7 @@ impl Watcher {
 
     fn ice(&self, state: IceState) {
         let changed = crate::media::lock(&self.last_ice).replace(state) != Some(state);
-        if changed {
+        if changed && !self.superseded.load(Ordering::Acquire) {
             (self.notify)(MediaNotice::Ice(state));
         }
     }
@@ -120,10 +145,15 @@ impl Watcher {
 
     /// After this nothing is told but the end of ICE.
     fn close(&self) {
+        self.retire();
+        self.ice(IceState::Closed);
+    }
+
+    /// After this nothing is told: another leg goes on.
+    fn retire(&self) {
         self.failed.store(true, Ordering::Release);
         self.handshaking.store(false, Ordering::Release);
         crate::media::lock(&self.path).take();
-        self.ice(IceState::Closed);
     }
 
     fn is_closed(&self) -> bool {
@@ -182,13 +212,8 @@ impl PeerConnectionEventHandler for Watcher {
     }
 }
 
-impl WebRtcSession {
-    pub(super) async fn open(
-        settings: Arc<EngineSettings>,
-        media: &MediaSettings,
-        audio: SessionAudio,
-        notify: MediaNotifier,
-    ) -> Result<Self> {
+impl Leg {
+    async fn open(settings: &EngineSettings, media: &MediaSettings, notify: MediaNotifier) -> Result<Self> {
         let relay_only = media.ice_transport_policy == IceTransportPolicy::Relay;
         let ssrc = random_u32();
         let codecs = settings.codec_parameters();
@@ -204,14 +229,15 @@ impl WebRtcSession {
         ));
         let handshaking = Arc::new(AtomicBool::new(false));
         let tokio = webrtc::runtime::default_runtime().ok_or_else(|| engine_fault("no async runtime"))?;
-        let (path, path_receiver) = watch::channel(Path::Missing);
+        let (sender, path) = watch::channel(Path::Missing);
         let watcher = Arc::new(Watcher {
             notify,
             handshaking: handshaking.clone(),
-            path: std::sync::Mutex::new(Some(path)),
+            path: std::sync::Mutex::new(Some(sender)),
             gathered: watch::Sender::new(false),
             last_ice: std::sync::Mutex::new(None),
             failed: AtomicBool::new(false),
+            superseded: AtomicBool::new(false),
         });
         let interceptors = Registry::new()
             .with(rtc::interceptor::Slot::Custom(NEAREST_TO_THE_WIRE), RtpInterceptor::new(port.clone()));
@@ -234,27 +260,75 @@ impl WebRtcSession {
                 return Err(error);
             }
         };
+        tokio::spawn(watch_handshake(path.clone(), watcher.clone(), settings.dtls_deadline));
+        Ok(Self { peer, track, port, watcher, path, ssrc })
+    }
+
+    /// Closes it without a word: another leg goes on.
+    pub(super) fn retire(self: Arc<Self>) {
+        self.watcher.retire();
+        tokio::spawn(async move {
+            if let Err(error) = self.peer.close().await {
+                tracing::debug!(%error, "a peer connection did not close cleanly");
+            }
+        });
+    }
+
+    fn totals(&self) -> MediaStatistics {
+        let totals = self.port.totals();
+        MediaStatistics {
+            packets_sent: totals.packets_sent,
+            bytes_sent: totals.bytes_sent,
+            packets_received: totals.packets_received,
+            bytes_received: totals.bytes_received,
+            packets_lost: totals.packets_lost,
+            jitter: totals.jitter,
+            round_trip_time: totals.round_trip_time,
+            codec: self.port.agreement().map(|agreement| agreement.codec.name().to_owned()),
+        }
+    }
+}
+
+/// The crate says nothing when the handshake fails, as over a wrong fingerprint.
+async fn watch_handshake(mut path: watch::Receiver<Path>, watcher: Arc<Watcher>, deadline: Duration) {
+    // An error says that the leg was closed.
+    while path.wait_for(|path| *path == Path::Found).await.is_ok() {
+        match tokio::time::timeout(deadline, path.wait_for(|path| *path != Path::Found)).await {
+            Ok(Ok(path)) if *path == Path::Missing => {}
+            Ok(_) => return,
+            Err(_) => return watcher.fail(MediaFault::DtlsFailed),
+        }
+    }
+}
+
+impl WebRtcSession {
+    pub(super) async fn open(
+        settings: Arc<EngineSettings>,
+        media: &MediaSettings,
+        audio: SessionAudio,
+        notify: MediaNotifier,
+    ) -> Result<Self> {
+        let leg = Arc::new(Leg::open(&settings, media, notify.clone()).await?);
         let switches = Arc::new(Switches::default());
         let (keys, waiting_keys) = mpsc::channel(WAITING_KEYS);
+        // Legs come one at a time, each after an answer of the far end.
+        let (legs, next_legs) = mpsc::unbounded_channel();
         let task = AudioTask {
-            port: port.clone(),
-            track,
+            leg: leg.clone(),
+            legs: next_legs,
             audio,
             switches: switches.clone(),
             keys: waiting_keys,
-            watcher: watcher.clone(),
-            path: path_receiver,
-            dtls_deadline: settings.dtls_deadline,
-            ssrc,
             sequence: (random_u32() >> 16) as u16,
             timestamp: random_u32(),
         };
         Ok(Self {
             settings,
-            relay_only,
-            peer,
-            port,
-            watcher,
+            media: media.clone(),
+            notify,
+            leg: std::sync::Mutex::new(leg),
+            legs: std::sync::Mutex::new(Some(legs)),
+            before: std::sync::Mutex::default(),
             switches,
             keys,
             descriptions: Mutex::default(),
@@ -263,9 +337,36 @@ impl WebRtcSession {
         })
     }
 
+    fn leg(&self) -> Arc<Leg> {
+        crate::media::lock(&self.leg).clone()
+    }
+
+    /// Has the audio go over to `leg` as soon as it is up.
+    fn go_over(&self, leg: &Arc<Leg>) {
+        let old = std::mem::replace(&mut *crate::media::lock(&self.leg), leg.clone());
+        let totals = old.totals();
+        let mut before = crate::media::lock(&self.before);
+        before.packets_sent += totals.packets_sent;
+        before.bytes_sent += totals.bytes_sent;
+        before.packets_received += totals.packets_received;
+        before.bytes_received += totals.bytes_received;
+        before.packets_lost += totals.packets_lost;
+        drop(before);
+        // What becomes of the old path is of no interest any more; the audio task closes it.
+        old.watcher.failed.store(true, Ordering::Release);
+        old.watcher.superseded.store(true, Ordering::Release);
+        match &*crate::media::lock(&self.legs) {
+            Some(legs) => {
+                // The task ends early only if a codec failed, and then there is nothing to hear.
+                let _gone = legs.send(leg.clone());
+            }
+            None => leg.clone().retire(),
+        }
+    }
+
     #[cfg(test)]
-    pub(super) fn port(&self) -> &RtpPort {
-        &self.port
+    pub(super) fn port(&self) -> Arc<RtpPort> {
+        self.leg().port.clone()
     }
 
     fn check_open(&self) -> Result<()> {
@@ -275,10 +376,41 @@ impl WebRtcSession {
         Ok(())
     }
 
+    /// Makes an offer of `leg`.
+    async fn offer_of(&self, leg: &Leg) -> Result<String> {
+        let offer = leg.peer.create_offer(None).await.map_err(engine_fault)?;
+        let local = self.gather(leg, offer).await?;
+        Ok(sdp_measures::outgoing_offer(&local, self.settings.setup_active))
+    }
+
+    /// Has `leg`, which made `offer`, take the far end's answer.
+    async fn take_answer(leg: &Leg, offer: &str, sdp: &str) -> Result<()> {
+        let answer = sdp_measures::incoming_answer(sdp, offer).map_err(fault)?;
+        // Before the far end can send, so that its first packet is understood.
+        leg.port.agree(Agreement::new(offer, &answer, false).map_err(fault)?);
+        let answer = RTCSessionDescription::answer(answer).map_err(bad_description)?;
+        leg.peer.set_remote_description(answer).await.map_err(bad_description)
+    }
+
+    /// Has `leg` answer the far end's offer.
+    async fn answer_of(&self, leg: &Leg, sdp: &str) -> Result<String> {
+        let offer = sdp_measures::incoming_offer(sdp).map_err(fault)?;
+        let formats = AudioFormats::parse(&offer).map_err(fault)?;
+        if !formats.codecs.iter().any(|(_, codec)| self.settings.codecs.contains(codec)) {
+            return Err(fault(MediaFault::NoCommonCodec));
+        }
+        let remote = RTCSessionDescription::offer(offer.clone()).map_err(bad_description)?;
+        leg.peer.set_remote_description(remote).await.map_err(bad_description)?;
+        let answer = leg.peer.create_answer(None).await.map_err(engine_fault)?;
+        leg.port.agree(Agreement::new(&answer.sdp, &offer, true).map_err(fault)?);
+        let local = self.gather(leg, answer).await?;
+        Ok(sdp_measures::outgoing_answer(&local, &offer))
+    }
+
     /// Sets the local description, waits for candidates, and gives the description with them.
-    async fn gather(&self, description: RTCSessionDescription) -> Result<String> {
-        let mut gathered = self.watcher.gathered.subscribe();
-        self.peer.set_local_description(description).await.map_err(engine_fault)?;
+    async fn gather(&self, leg: &Leg, description: RTCSessionDescription) -> Result<String> {
+        let mut gathered = leg.watcher.gathered.subscribe();
+        leg.peer.set_local_description(description).await.map_err(engine_fault)?;
         let deadline = self.settings.gathering_deadline;
         let complete = tokio::time::timeout(deadline, gathered.wait_for(|done| *done)).await.is_ok();
         if !complete {
@@ -287,9 +419,9 @@ impl WebRtcSession {
                 "not every STUN or TURN server answered in time; going on with the candidates at hand"
             );
         }
-        let local = self.peer.local_description().await.ok_or_else(|| engine_fault("no local description"))?;
+        let local = leg.peer.local_description().await.ok_or_else(|| engine_fault("no local description"))?;
         if !local.sdp.contains("a=candidate:") {
-            return Err(engine_fault(if self.relay_only {
+            return Err(engine_fault(if self.media.ice_transport_policy == IceTransportPolicy::Relay {
                 "no TURN server gave an address (TURN_URLS: check host, port, user name and password; this engine speaks TURN over UDP)"
             } else {
                 "no network address to offer"
@@ -344,9 +476,7 @@ impl MediaSession for WebRtcSession {
         if let Some(offer) = &descriptions.offer {
             return Ok(offer.clone());
         }
-        let offer = self.peer.create_offer(None).await.map_err(engine_fault)?;
-        let local = self.gather(offer).await?;
-        let offer = sdp_measures::outgoing_offer(&local, self.settings.setup_active);
+        let offer = self.offer_of(&self.leg()).await?;
         descriptions.offer = Some(offer.clone());
         Ok(offer)
     }
@@ -354,6 +484,17 @@ impl MediaSession for WebRtcSession {
     async fn accept_answer(&self, sdp: &str) -> Result<()> {
         self.check_open()?;
         let mut descriptions = self.descriptions.lock().await;
+        if let Some((leg, offer)) = descriptions.pending.take() {
+            if let Err(error) = Self::take_answer(&leg, &offer, sdp).await {
+                leg.retire();
+                return Err(error);
+            }
+            self.go_over(&leg);
+            descriptions.offer = Some(offer);
+            descriptions.accepted_answer = Some(sdp.to_owned());
+            descriptions.answered = None;
+            return Ok(());
+        }
         let Some(offer) = &descriptions.offer else {
             return Err(Error::WrongState { operation: "accept_answer", problem: "no offer has been made" });
         };
@@ -362,44 +503,72 @@ impl MediaSession for WebRtcSession {
             Some(_) => return Err(bad_description("a second answer differs from the first")),
             None => {}
         }
-        let answer = sdp_measures::incoming_answer(sdp, offer).map_err(fault)?;
-        // Before the far end can send, so that its first packet is understood.
-        self.port.agree(Agreement::new(offer, &answer, false).map_err(fault)?);
-        let answer = RTCSessionDescription::answer(answer).map_err(bad_description)?;
-        self.peer.set_remote_description(answer).await.map_err(bad_description)?;
+        Self::take_answer(&self.leg(), offer, sdp).await?;
         descriptions.accepted_answer = Some(sdp.to_owned());
         Ok(())
+    }
+
+    async fn restart_offer(&self) -> Result<String> {
+        self.check_open()?;
+        let mut descriptions = self.descriptions.lock().await;
+        if let Some((leg, _)) = descriptions.pending.take() {
+            leg.retire();
+        }
+        let leg = Arc::new(Leg::open(&self.settings, &self.media, self.notify.clone()).await?);
+        match self.offer_of(&leg).await {
+            Ok(offer) => {
+                descriptions.pending = Some((leg, offer.clone()));
+                Ok(offer)
+            }
+            Err(error) => {
+                leg.retire();
+                Err(error)
+            }
+        }
+    }
+
+    async fn rollback(&self) {
+        if let Some((leg, _)) = self.descriptions.lock().await.pending.take() {
+            leg.retire();
+        }
+    }
+
+    fn set_direction(&self, direction: Direction) {
+        self.switches.set_direction(direction);
     }
 
     async fn accept_offer(&self, sdp: &str) -> Result<String> {
         self.check_open()?;
         let mut descriptions = self.descriptions.lock().await;
-        if descriptions.offer.is_some() {
-            return Err(Error::WrongState { operation: "accept_offer", problem: "an offer of our own is out" });
+        if let Some((leg, _)) = descriptions.pending.take() {
+            leg.retire();
         }
         match &descriptions.answered {
             Some((offer, answer)) if offer == sdp => return Ok(answer.clone()),
-            Some(_) => {
-                return Err(Error::WrongState {
-                    operation: "accept_offer",
-                    problem: "the session has been negotiated",
-                });
+            Some(_) => {}
+            None if descriptions.accepted_answer.is_some() => {}
+            None if descriptions.offer.is_some() => {
+                return Err(Error::WrongState { operation: "accept_offer", problem: "an offer of our own is out" });
             }
-            None => {}
+            None => {
+                let answer = self.answer_of(&self.leg(), sdp).await?;
+                descriptions.answered = Some((sdp.to_owned(), answer.clone()));
+                return Ok(answer);
+            }
         }
-        let offer = sdp_measures::incoming_offer(sdp).map_err(fault)?;
-        let formats = AudioFormats::parse(&offer).map_err(fault)?;
-        if !formats.codecs.iter().any(|(_, codec)| self.settings.codecs.contains(codec)) {
-            return Err(fault(MediaFault::NoCommonCodec));
+        let leg = Arc::new(Leg::open(&self.settings, &self.media, self.notify.clone()).await?);
+        match self.answer_of(&leg, sdp).await {
+            Ok(answer) => {
+                self.go_over(&leg);
+                *descriptions =
+                    Descriptions { answered: Some((sdp.to_owned(), answer.clone())), ..Descriptions::default() };
+                Ok(answer)
+            }
+            Err(error) => {
+                leg.retire();
+                Err(error)
+            }
         }
-        let remote = RTCSessionDescription::offer(offer.clone()).map_err(bad_description)?;
-        self.peer.set_remote_description(remote).await.map_err(bad_description)?;
-        let answer = self.peer.create_answer(None).await.map_err(engine_fault)?;
-        self.port.agree(Agreement::new(&answer.sdp, &offer, true).map_err(fault)?);
-        let local = self.gather(answer).await?;
-        let answer = sdp_measures::outgoing_answer(&local, &offer);
-        descriptions.answered = Some((sdp.to_owned(), answer.clone()));
-        Ok(answer)
     }
 
     fn set_muted(&self, muted: bool) {
@@ -420,7 +589,7 @@ impl MediaSession for WebRtcSession {
                 ),
             });
         }
-        let Some(agreement) = self.port.agreement() else {
+        let Some(agreement) = self.leg().port.agreement() else {
             return Err(Error::WrongState { operation: "send_dtmf", problem: "the session is not negotiated yet" });
         };
         if agreement.telephone_event.is_none() {
@@ -433,11 +602,17 @@ impl MediaSession for WebRtcSession {
     }
 
     async fn statistics(&self) -> MediaStatistics {
-        let totals = self.port.totals();
-        let mut round_trip_time = None;
+        let leg = self.leg();
+        let mut statistics = leg.totals();
+        let before = crate::media::lock(&self.before).clone();
+        statistics.packets_sent += before.packets_sent;
+        statistics.bytes_sent += before.bytes_sent;
+        statistics.packets_received += before.packets_received;
+        statistics.bytes_received += before.bytes_received;
+        statistics.packets_lost += before.packets_lost;
         if !self.closed.load(Ordering::Acquire) {
-            let report = self.peer.get_stats(monotonic_now().into_std(), StatsSelector::None).await;
-            round_trip_time = report
+            let report = leg.peer.get_stats(monotonic_now().into_std(), StatsSelector::None).await;
+            let of_ice = report
                 .iter_by_type(RTCStatsType::CandidatePair)
                 .filter_map(|entry| match entry {
                     RTCStatsReportEntry::IceCandidatePair(pair) if pair.nominated => Some(pair.current_round_trip_time),
@@ -446,31 +621,28 @@ impl MediaSession for WebRtcSession {
                 .filter(|seconds| seconds.is_finite() && *seconds > 0.0 && *seconds < 3600.0)
                 .map(Duration::from_secs_f64)
                 .last();
+            statistics.round_trip_time = of_ice.or(statistics.round_trip_time);
         }
-        MediaStatistics {
-            packets_sent: totals.packets_sent,
-            bytes_sent: totals.bytes_sent,
-            packets_received: totals.packets_received,
-            bytes_received: totals.bytes_received,
-            packets_lost: totals.packets_lost,
-            jitter: totals.jitter,
-            round_trip_time: round_trip_time.or(totals.round_trip_time),
-            codec: self.port.agreement().map(|agreement| agreement.codec.name().to_owned()),
-        }
+        statistics
     }
 
     async fn close(&self) {
         if self.closed.swap(true, Ordering::AcqRel) {
             return;
         }
-        self.watcher.close();
+        let leg = self.leg();
+        leg.watcher.close();
+        crate::media::lock(&self.legs).take();
         if let Some(task) = self.audio_task.lock().await.take() {
             let abort = task.abort_handle();
             if tokio::time::timeout(CLOSING_DEADLINE, task).await.is_err() {
                 abort.abort();
             }
         }
-        if let Err(error) = self.peer.close().await {
+        if let Some((leg, _)) = self.descriptions.lock().await.pending.take() {
+            leg.retire();
+        }
+        if let Err(error) = leg.peer.close().await {
             tracing::debug!(%error, "the peer connection did not close cleanly");
         }
     }
@@ -482,12 +654,14 @@ impl Drop for WebRtcSession {
             return;
         }
         // Ends the audio task. The peer connection's own task goes on unless it is closed.
-        crate::media::lock(&self.watcher.path).take();
-        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-            let peer = self.peer.clone();
-            runtime.spawn(async move {
-                let _ = peer.close().await;
-            });
+        crate::media::lock(&self.legs).take();
+        if let Ok(_runtime) = tokio::runtime::Handle::try_current() {
+            if let Some((leg, _)) = self.descriptions.get_mut().pending.take() {
+                leg.retire();
+            }
+            self.leg().retire();
+        } else {
+            self.leg().watcher.retire();
         }
     }
 }

@@ -144,12 +144,19 @@ impl MessageBuilder {
 
     fn copy_line(&mut self, from: &Message, line: &Line) {
         match line.name {
-            Some(name) => self.head.extend_from_slice(name.as_str().as_bytes()),
-            None => self.head.extend_from_slice(&from.bytes[line.name_range()]),
+            Some(name) => self.head.extend_from_slice(name.line_start().as_bytes()),
+            None => {
+                self.head.extend_from_slice(&from.bytes[line.name_range()]);
+                self.head.extend_from_slice(b": ");
+            }
         }
-        self.head.extend_from_slice(b": ");
-        self.head.extend_from_slice(&from.value_bytes(line));
-        self.head.extend_from_slice(b"\r\n");
+        match from.value_with_line_end(line) {
+            Some(value) => self.head.extend_from_slice(value),
+            None => {
+                self.head.extend_from_slice(&from.value_bytes(line));
+                self.head.extend_from_slice(b"\r\n");
+            }
+        }
     }
 
     /// Adds `;tag=` to the To of a response that has none yet; does nothing otherwise. What is no token is not a tag

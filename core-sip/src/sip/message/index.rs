@@ -7,16 +7,33 @@ use super::{
     error, range, trim,
 };
 use crate::error::ParseError;
-use crate::sip::header::{Name, class, class_end, cseq_parts, is_token_byte, parse_decimal};
+use crate::sip::header::{
+    Name, NameWords, class, class_end, cseq_parts, find_byte, first_that, is_token, parse_decimal, word,
+};
 use crate::sip::uri;
 
 /// Headers of which a message holds at most one. Two of them are how two elements come to see two messages in one.
-const SINGLE: [Name; 7] =
-    [Name::From, Name::To, Name::CallId, Name::CSeq, Name::MaxForwards, Name::ContentLength, Name::ContentType];
+/// All stand among the frequent names; a bit for each.
+const SINGLE: u32 = bit(Name::From)
+    | bit(Name::To)
+    | bit(Name::CallId)
+    | bit(Name::CSeq)
+    | bit(Name::MaxForwards)
+    | bit(Name::ContentLength)
+    | bit(Name::ContentType);
+
+const fn bit(name: Name) -> u32 {
+    1 << name as u32
+}
 
 /// Mandatory besides Via. Max-Forwards is mandatory too, but elements of RFC 2543 leave it out and RFC 3261 §16.3
 /// lets such requests pass.
-const MANDATORY: [Name; 4] = [Name::From, Name::To, Name::CallId, Name::CSeq];
+const MANDATORY: [(Name, &str); 4] = [
+    (Name::From, "From is missing"),
+    (Name::To, "To is missing"),
+    (Name::CallId, "Call-ID is missing"),
+    (Name::CSeq, "CSeq is missing"),
+];
 
 /// The problem of a message that ends within its headers or without the empty line after them.
 pub(crate) const NO_EMPTY_LINE: &str = "the header ends without an empty line";
@@ -46,7 +63,7 @@ pub(super) fn parse_for_rejection(mut bytes: Bytes, limits: &Limits) -> Option<M
     let mut message = read_head(bytes, limits, false).ok()?;
     let method = message.method()?;
     let single = |name: Name| message.lines.iter().filter(|line| line.name == Some(name)).count() == 1;
-    if *method == Method::Ack || !MANDATORY.into_iter().all(single) || message.top_via().is_err() {
+    if *method == Method::Ack || !MANDATORY.into_iter().all(|(name, _)| single(name)) || message.top_via().is_err() {
         return None;
     }
     message.body = (0, 0);
@@ -58,40 +75,68 @@ const fn offset(at: usize) -> u32 {
     at as u32
 }
 
-/// Finds the CR of the CR LF that ends the line in which `from` stands. `value_start` is where quoted strings of this
-/// header may begin, `None` in the start line.
+/// Where the first byte below 16 stands from `at` on, or the end: CR, LF, NUL, a tab, or a control character.
 #[inline]
-fn line_end(bytes: &[u8], from: usize, value_start: Option<usize>) -> Result<usize, ParseError> {
+fn control_at(bytes: &[u8], mut at: usize) -> usize {
+    let (words, rest) = bytes.get(at..).unwrap_or_default().as_chunks::<{ word::BYTES }>();
+    for eight in words {
+        if let Some(n) = word::position_below(u64::from_le_bytes(*eight), 16) {
+            return at + n;
+        }
+        at += word::BYTES;
+    }
+    at + rest.iter().position(|&b| b < 16).unwrap_or(rest.len())
+}
+
+/// Finds the CR of the CR LF that ends the line in which `from` stands. `quotes` are those of the header's value, `None`
+/// in the start line.
+#[inline]
+fn line_end(bytes: &[u8], from: usize, mut quotes: Option<&mut Quotes>) -> Result<usize, ParseError> {
     const RULE: &str = "RFC 3261 §7";
     let mut at = from;
     loop {
-        let Some(found) = memchr::memchr3(b'\r', b'\n', 0, &bytes[at..]).map(|n| at + n) else {
-            return Err(error(NO_EMPTY_LINE, RULE, bytes.len()));
-        };
-        match bytes[found] {
-            b'\r' if bytes.get(found + 1) == Some(&b'\n') => return Ok(found),
-            b'\r' => return Err(error("a CR without LF", RULE, found)),
-            b'\n' => return Err(error("an LF without CR", RULE, found)),
-            _ if value_start.is_some_and(|start| in_quoted_pair(&bytes[start..found])) => at = found + 1,
-            _ => return Err(error("a NUL outside a quoted pair", "RFC 3261 §25.1", found)),
+        let found = control_at(bytes, at);
+        match bytes.get(found) {
+            Some(b'\r') if bytes.get(found + 1) == Some(&b'\n') => return Ok(found),
+            Some(b'\r') => return Err(error("a CR without LF", RULE, found)),
+            Some(b'\n') => return Err(error("an LF without CR", RULE, found)),
+            Some(0) if !quotes.as_mut().is_some_and(|quotes| quotes.escape(bytes, found)) => {
+                return Err(error("a NUL outside a quoted pair", "RFC 3261 §25.1", found));
+            }
+            // Other control characters are left to those who look at the value.
+            Some(_) => at = found + 1,
+            None => return Err(error(NO_EMPTY_LINE, RULE, bytes.len())),
         }
     }
 }
 
-/// Whether what follows `before` is the second half of a quoted pair of a quoted string, the one place where RFC 3261
-/// allows control characters.
-fn in_quoted_pair(before: &[u8]) -> bool {
-    let mut quoted = false;
-    let mut escaped = false;
-    for &b in before {
-        match b {
-            _ if escaped => escaped = false,
-            b'\\' if quoted => escaped = true,
-            b'"' => quoted = !quoted,
-            _ => {}
-        }
+/// Follows the quoted strings of one value, only as far as it is asked and each byte once, however often it is asked.
+struct Quotes {
+    at: usize,
+    quoted: bool,
+    escaped: bool,
+}
+
+impl Quotes {
+    const fn new(value_start: usize) -> Self {
+        Self { at: value_start, quoted: false, escaped: false }
     }
-    escaped
+
+    /// Whether the byte at `at` is the second half of a quoted pair of a quoted string, the one place where RFC 3261
+    /// allows control characters.
+    #[cold]
+    fn escape(&mut self, bytes: &[u8], at: usize) -> bool {
+        for &b in &bytes[self.at..at] {
+            match b {
+                _ if self.escaped => self.escaped = false,
+                b'\\' if self.quoted => self.escaped = true,
+                b'"' => self.quoted = !self.quoted,
+                _ => {}
+            }
+        }
+        self.at = at;
+        self.escaped
+    }
 }
 
 fn read_head(bytes: Bytes, limits: &Limits, strict: bool) -> Result<Message, ParseError> {
@@ -114,6 +159,7 @@ fn read_head(bytes: Bytes, limits: &Limits, strict: bool) -> Result<Message, Par
     let mut lines = Vec::with_capacity((all.len() / BYTES_PER_HEADER).clamp(8, 64));
     let most = limits.header_count.min(usize::from(NO_LINE));
     let mut first = [NO_LINE; FREQUENT];
+    let mut doubled = None;
     loop {
         if all[at..].starts_with(b"\r\n") {
             at += 2;
@@ -127,75 +173,40 @@ fn read_head(bytes: Bytes, limits: &Limits, strict: bool) -> Result<Message, Par
         if next - 2 - at > limits.header_bytes {
             return Err(error("a header is longer than allowed", LIMIT_RULE, at));
         }
-        if let Some(first) = line.name.and_then(|name| first.get_mut(name as usize))
-            && *first == NO_LINE
+        if let Some(name) = line.name
+            && let Some(first) = first.get_mut(name as usize)
         {
-            // There are fewer lines than `NO_LINE`.
-            *first = lines.len() as u16;
+            if *first == NO_LINE {
+                // There are fewer lines than `NO_LINE`.
+                *first = lines.len() as u16;
+            } else if SINGLE & bit(name) != 0 {
+                doubled = doubled.or(Some(at));
+            }
         }
         lines.push(line);
         at = next;
+    }
+    if let Some(at) = doubled.filter(|_| strict) {
+        return Err(error("a header that may occur once occurs twice", "RFC 3261 §7.3.1", at));
     }
     let body = (offset(at), offset(all.len()));
     Ok(Message { start, lines, body, first, checked_cseq: None, bytes })
 }
 
+#[inline]
 fn header_line(bytes: &[u8], start: usize) -> Result<Line, ParseError> {
-    const RULE: &str = "RFC 3261 §7.3.1";
-    if let Some(colon) = near_colon(bytes, start)
-        && let Some(name) = Name::from_bytes(&bytes[start..colon])
-    {
-        // A name that is known is a token.
-        return header_value(bytes, start, colon, Some(name), colon + 1);
-    }
-    let mut at = class_end(bytes, start, class::TOKEN);
-    let name = &bytes[start..at];
-    if name.is_empty() && start == bytes.len() {
-        return Err(error(NO_EMPTY_LINE, RULE, start));
-    }
-    if name.is_empty() {
-        return Err(error("a header line begins with its name", RULE, at));
-    }
-    let name_end = at;
-    while matches!(bytes.get(at), Some(b' ' | b'\t')) {
-        at += 1;
-    }
-    if bytes.get(at) != Some(&b':') {
-        return Err(error("expected `:` after the header name", RULE, at));
-    }
-    header_value(bytes, start, name_end, Name::from_bytes(name), at + 1)
-}
-
-/// The first `:` within the first 24 bytes from `at` on, eight bytes at a time. What is too near to the end for that is
-/// left to those who look closer.
-fn near_colon(bytes: &[u8], at: usize) -> Option<usize> {
-    const ONES: u64 = u64::from_ne_bytes([1; 8]);
-    for at in [at, at + 8, at + 16] {
-        let eight = bytes.get(at..)?.first_chunk::<8>()?;
-        // A byte that is `:` becomes zero, and the lowest zero borrows into its highest bit.
-        let zero = u64::from_le_bytes(*eight) ^ (ONES * b':' as u64);
-        let found = zero.wrapping_sub(ONES) & !zero & (ONES << 7);
-        if found != 0 {
-            return Some(at + (found.trailing_zeros() / 8) as usize);
-        }
-    }
-    None
-}
-
-fn header_value(
-    bytes: &[u8],
-    start: usize,
-    name_end: usize,
-    name: Option<Name>,
-    value_start: usize,
-) -> Result<Line, ParseError> {
+    let (name, name_end, value_start) = match plain_name(bytes, start) {
+        Some((name, colon)) => (name, colon, colon + 1),
+        None => any_name(bytes, start)?,
+    };
     let name_len =
         u16::try_from(name_end - start).map_err(|_| error("a header name is too long", LIMIT_RULE, start))?;
-    let mut end = line_end(bytes, value_start, Some(value_start))?;
+    let mut quotes = Quotes::new(value_start);
+    let mut end = line_end(bytes, value_start, Some(&mut quotes))?;
     let mut folded = false;
     while matches!(bytes.get(end + 2), Some(b' ' | b'\t')) {
         folded = true;
-        end = line_end(bytes, end + 2, Some(value_start))?;
+        end = line_end(bytes, end + 2, Some(&mut quotes))?;
     }
     Ok(Line {
         name_start: offset(start),
@@ -207,17 +218,56 @@ fn header_value(
     })
 }
 
+/// The name at the start of a line that a `:` follows at once, and where that is; the name is `None` if it is a token but
+/// not known. Other lines, and what is too near to the end to be read by words, are left to [`any_name`].
+#[inline]
+fn plain_name(bytes: &[u8], start: usize) -> Option<(Option<Name>, usize)> {
+    let mut words = NameWords::default();
+    for n in 0..words.len() {
+        let at = start + word::BYTES * n;
+        let eight = u64::from_le_bytes(*bytes.get(at..)?.first_chunk()?);
+        if let Some(before) = word::position_of(eight, b':') {
+            words[n] = eight & ((1 << (8 * before)) - 1);
+            let colon = at + before;
+            let name = &bytes[start..colon];
+            let known = Name::from_words(&words, name);
+            return (known.is_some() || is_token(name)).then_some((known, colon));
+        }
+        words[n] = eight;
+    }
+    None
+}
+
+/// Reads the name of a header line by the grammar: the name if it is known, its end, and where the value begins.
+fn any_name(bytes: &[u8], start: usize) -> Result<(Option<Name>, usize, usize), ParseError> {
+    const RULE: &str = "RFC 3261 §7.3.1";
+    let end = class_end(bytes, start, class::TOKEN);
+    let name = &bytes[start..end];
+    if name.is_empty() && start == bytes.len() {
+        return Err(error(NO_EMPTY_LINE, RULE, start));
+    }
+    if name.is_empty() {
+        return Err(error("a header line begins with its name", RULE, end));
+    }
+    let colon = first_that(bytes, end, |b| !matches!(b, b' ' | b'\t'));
+    if bytes.get(colon) != Some(&b':') {
+        return Err(error("expected `:` after the header name", RULE, colon));
+    }
+    Ok((Name::from_bytes(name), end, colon + 1))
+}
+
 fn start_line(bytes: &[u8], start: usize, end: usize, strict: bool) -> Result<StartLine, ParseError> {
     let line = &bytes[start..end];
-    let first = memchr::memchr(b' ', line).unwrap_or(line.len());
+    let first = find_byte(line, 0, b' ').unwrap_or(line.len());
     if line[..first].contains(&b'/') {
         return status_line(line, first, start);
     }
     const RULE: &str = "RFC 3261 §7.1";
-    if first == 0 || !line[..first].iter().copied().all(is_token_byte) {
+    let known = Method::known(&line[..first]);
+    if known.is_none() && !is_token(&line[..first]) {
         return Err(error("the method is not a token", RULE, start));
     }
-    let Some(second) = line.get(first + 1..).and_then(|rest| memchr::memchr(b' ', rest)).map(|n| first + 1 + n) else {
+    let Some(second) = find_byte(line, first + 1, b' ') else {
         return Err(error("a request line has three parts: method, URI, version", RULE, end));
     };
     let version = &line[second + 1..];
@@ -226,9 +276,12 @@ fn start_line(bytes: &[u8], start: usize, end: usize, strict: bool) -> Result<St
     if strict {
         check_request_uri(request_uri).map_err(|e| ParseError { offset: start + first + 1 + e.offset, ..e })?;
     }
-    // The bytes were checked to be a token, which is ASCII.
-    let method = core::str::from_utf8(&line[..first]).unwrap_or_default();
-    let method = Method::parse(method).map_err(|e| ParseError { offset: start, ..e })?;
+    let method = match known {
+        Some(method) => method,
+        // The bytes were checked to be a token, which is ASCII.
+        None => Method::parse(core::str::from_utf8(&line[..first]).unwrap_or_default())
+            .map_err(|e| ParseError { offset: start, ..e })?,
+    };
     Ok(StartLine::Request { method, uri: (offset(start + first + 1), offset(start + second)) })
 }
 
@@ -271,8 +324,7 @@ fn check_version(version: &[u8], at: usize) -> Result<(), ParseError> {
 fn check_request_uri(request_uri: &[u8]) -> Result<(), ParseError> {
     // Most are `sip:`, hold no escape and no `?`, and then this is all.
     if let [b's', b'i', b'p', b':', _, ..] = request_uri
-        && class_end(request_uri, 4, class::URI) == request_uri.len()
-        && memchr::memchr2(b'%', b'?', request_uri).is_none()
+        && class_end(request_uri, 4, class::PLAIN_URI) == request_uri.len()
     {
         return Ok(());
     }
@@ -287,9 +339,9 @@ fn check_request_uri(request_uri: &[u8]) -> Result<(), ParseError> {
         request_uri[..scheme].eq_ignore_ascii_case(b"sip") || request_uri[..scheme].eq_ignore_ascii_case(b"sips");
     if is_sip {
         // `?` may stand in the user part; after the host it begins headers, which no Request-URI may have.
-        let host = memchr::memchr(b'@', request_uri).unwrap_or(0);
-        if let Some(at) = memchr::memchr(b'?', &request_uri[host..]) {
-            return Err(error("a Request-URI has no headers", "RFC 3261 §19.1.1", host + at));
+        let host = find_byte(request_uri, 0, b'@').unwrap_or(0);
+        if let Some(at) = find_byte(request_uri, host, b'?') {
+            return Err(error("a Request-URI has no headers", "RFC 3261 §19.1.1", at));
         }
     }
     Ok(())
@@ -297,33 +349,13 @@ fn check_request_uri(request_uri: &[u8]) -> Result<(), ParseError> {
 
 /// Everything that must hold of the headers before a transaction may see the message.
 fn check(message: &mut Message, exact_length: bool) -> Result<(), ParseError> {
-    for (i, line) in message.lines.iter().enumerate() {
-        // All of them stand among the frequent names, so this is one comparison for most headers.
-        if let Some(name) = line.name
-            && let Some(&first) = message.first.get(name as usize)
-            && usize::from(first) != i
-            && SINGLE.contains(&name)
-        {
-            return Err(error(
-                "a header that may occur once occurs twice",
-                "RFC 3261 §7.3.1",
-                line.name_start as usize,
-            ));
-        }
-    }
     let head_end = range(message.body).start;
     let line_of = |name: Name| message.first(name);
     if line_of(Name::Via).is_none() {
         return Err(error("Via is missing", "RFC 3261 §8.1.1.7", head_end));
     }
     let value_of = |line: &Line| trim(&message.bytes[line.value_start as usize..line.value_end as usize]);
-    for name in MANDATORY {
-        let problem = match name {
-            Name::From => "From is missing",
-            Name::To => "To is missing",
-            Name::CallId => "Call-ID is missing",
-            _ => "CSeq is missing",
-        };
+    for (name, problem) in MANDATORY {
         let line = line_of(name).ok_or_else(|| error(problem, "RFC 3261 §8.1.1", head_end))?;
         if value_of(line).is_empty() {
             return Err(error("a mandatory header is empty", "RFC 3261 §8.1.1", line.name_start as usize));

@@ -57,7 +57,7 @@ impl Method {
         }
     }
 
-    fn known(bytes: &[u8]) -> Option<Self> {
+    pub(super) fn known(bytes: &[u8]) -> Option<Self> {
         Some(match bytes {
             b"INVITE" => Self::Invite,
             b"ACK" => Self::Ack,

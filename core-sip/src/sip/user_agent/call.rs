@@ -12,7 +12,10 @@ use crate::sip::dialog::Dialog;
 use crate::time::Time;
 
 use super::EndedBy;
+use super::early::{Early, Reliable};
+use super::modify::Session;
 use super::request::Request;
+use super::transfer::Transfer;
 
 /// Requests of one call that may wait for a flow. Somebody who presses more keys than this without a connection
 /// gets an error.
@@ -61,6 +64,8 @@ pub(super) struct Inviting {
     /// A CANCEL may only follow a provisional response (RFC 3261 §9.1).
     pub(super) provisional: bool,
     pub(super) cancel: Option<Cancel>,
+    /// The branches that have rung or sent early media.
+    pub(super) early: Vec<Early>,
 }
 
 /// The call is to end before it is answered.
@@ -80,6 +85,12 @@ pub(super) struct Ringing {
     pub(super) key: Arc<str>,
     pub(super) dialog: Dialog,
     pub(super) offer: Option<Bytes>,
+    /// The caller insists on reliable provisional responses (RFC 3262).
+    pub(super) must_be_reliable: bool,
+    /// The number of the last one.
+    pub(super) rseq: u32,
+    /// One that waits for its PRACK.
+    pub(super) reliable: Option<Reliable>,
 }
 
 /// A call with a confirmed dialog, or one that is about to be confirmed.
@@ -100,6 +111,10 @@ pub(super) struct Established {
     pub(super) bye_reason: Option<String>,
     /// Requests that wait for a flow.
     pub(super) waiting: VecDeque<WaitingInfo>,
+    /// Changes of the session.
+    pub(super) session: Session,
+    /// A transfer that is under way.
+    pub(super) transfer: Option<Transfer>,
 }
 
 /// An INFO that waits for a flow.

@@ -30,6 +30,12 @@ pub(super) enum Purpose {
     /// The BYE of a branch that answered too late.
     ForkBye,
     Info(CallHandle),
+    /// The acknowledgement of a reliable provisional response; the INVITE's own answer says how it goes on.
+    Prack(CallHandle),
+    /// It sends the far end to somebody else.
+    Refer(CallHandle),
+    /// A re-INVITE or UPDATE.
+    Change(CallHandle),
     /// It shows that the flow lives.
     Probe,
 }
@@ -115,6 +121,41 @@ impl UserAgent {
         Ok(())
     }
 
+    /// Keeps what is needed to call an INVITE off that can no longer be answered.
+    pub(super) fn strand(&mut self, now: Time, client: Client, branch: &Arc<str>) {
+        let unanswered = matches!(client.transaction.state(), TransactionState::Trying | TransactionState::Proceeding);
+        if !unanswered || self.edge.is_some() {
+            return;
+        }
+        if self.stranded.len() >= self.config.limits.calls {
+            self.stranded.remove(0);
+        }
+        self.stranded.push(Stranded {
+            branch: Arc::clone(branch),
+            cancel: client.request.cancel(None),
+            via: client.via,
+            credentials: client.credentials,
+            until: now + self.config.flow_wait,
+        });
+    }
+
+    /// Calls off, on the new flow, what the old one took with it: the callee must not go on ringing. The edge knows the
+    /// INVITE by its branch (RFC 3261 §9.1); one that knows nothing of it says 481.
+    pub(super) fn call_off_stranded(&mut self, now: Time) {
+        for stranded in std::mem::take(&mut self.stranded) {
+            let Stranded { branch, cancel, via, credentials, until } = stranded;
+            if until < now {
+                continue;
+            }
+            let transaction = ClientTransaction::new(TransactionKind::NonInvite, now, self.config.timers);
+            let (purpose, attempt) = (Purpose::Cancel, Attempt::default());
+            let client = Client { transaction, request: cancel, via, purpose, credentials, attempt };
+            if let Err(error) = self.start_client(now, cancel_key(&branch), client) {
+                self.log(LogLevel::Warn, format!("CANCEL cannot be sent: {error}"));
+            }
+        }
+    }
+
     fn start_client(&mut self, now: Time, key: Arc<str>, client: Client) -> Result<Arc<str>> {
         let limit = self.config.limits.client_transactions;
         let reserved = if client.purpose.ends_something() { 0 } else { limit / RESERVED_FOR_ENDINGS };
@@ -155,24 +196,24 @@ impl UserAgent {
         let over = client.transaction.state() == TransactionState::Terminated;
         if over {
             if step.deliver {
-                self.final_response(now, &client, status, response);
+                self.final_response(now, &key, &client, status, response);
             }
             return;
         }
         self.timers.set_or_stop(Timer::Client(Arc::clone(&key)), client.transaction.deadline());
-        let (purpose, sent) = (client.purpose, SentPart::of(&client));
+        let (purpose, sent) = (client.purpose, SentPart::of(&key, &client));
         if step.deliver && status.is_success() {
             self.digests.accepted(&client.request, response);
         }
         self.clients.insert(key, client);
-        if step.deliver
-            && let Purpose::Invite(call) = purpose
-        {
-            if status.is_success() {
-                self.invite_accepted(now, call, &sent, response);
-            } else {
-                self.invite_provisional(now, call, status, response);
-            }
+        if !step.deliver {
+            return;
+        }
+        match purpose {
+            Purpose::Invite(call) if status.is_success() => self.invite_accepted(now, call, &sent, response),
+            Purpose::Invite(call) => self.invite_provisional(now, call, status, response),
+            Purpose::Change(call) if status.is_success() => self.change_accepted(now, call, &sent, response),
+            _ => {}
         }
     }
 
@@ -192,12 +233,15 @@ impl UserAgent {
         (client.request.method == method).then_some((key, status))
     }
 
-    fn final_response(&mut self, now: Time, client: &Client, status: StatusCode, response: &Message) {
+    fn final_response(&mut self, now: Time, key: &Arc<str>, client: &Client, status: StatusCode, response: &Message) {
         if is_challenge(status) && self.answer_challenge(now, client, response) {
             return;
         }
         if status.is_success() {
             self.digests.accepted(&client.request, response);
+        }
+        if status == StatusCode::SESSION_INTERVAL_TOO_SMALL && self.lengthen_interval(now, client, response) {
+            return;
         }
         match client.purpose {
             Purpose::Register => self.register_answered(now, status, response),
@@ -205,7 +249,12 @@ impl UserAgent {
             Purpose::Invite(call) => self.invite_refused(now, call, response),
             Purpose::Bye(call) => self.bye_answered(now, call),
             Purpose::Info(call) => self.info_answered(now, call, status, response),
-            Purpose::Cancel | Purpose::ForkBye | Purpose::Probe => {}
+            Purpose::Refer(call) => self.refer_answered(now, call, status, response),
+            Purpose::Change(call) if status.is_success() => {
+                self.change_accepted(now, call, &SentPart::of(key, client), response);
+            }
+            Purpose::Change(call) => self.change_refused(now, key, client, call, response),
+            Purpose::Cancel | Purpose::Prack(_) | Purpose::ForkBye | Purpose::Probe => {}
         }
     }
 
@@ -221,8 +270,10 @@ impl UserAgent {
         request.sequence = sequence;
         match self.send_attempt(now, request, client.purpose, attempt) {
             Ok(key) => {
-                if let Purpose::Invite(call) = client.purpose {
-                    self.invite_sent_again(call, key, sequence);
+                match client.purpose {
+                    Purpose::Invite(call) => self.invite_sent_again(call, key, sequence),
+                    Purpose::Change(call) => self.change_sent_again(call, key),
+                    _ => {}
                 }
                 true
             }
@@ -230,6 +281,21 @@ impl UserAgent {
                 self.log(LogLevel::Error, format!("{} cannot be sent again: {error}", client.request.method));
                 false
             }
+        }
+    }
+
+    /// The INVITE goes out again with the interval between refreshes that is wanted (RFC 4028 §7.4).
+    fn lengthen_interval(&mut self, now: Time, client: &Client, response: &Message) -> bool {
+        let Purpose::Invite(call) = client.purpose else { return false };
+        let Some(mut request) = Self::with_longer_interval(&client.request, response) else { return false };
+        let Some(sequence) = self.sequence_of_retry(client) else { return false };
+        request.sequence = sequence;
+        match self.send_attempt(now, request, client.purpose, client.attempt.clone()) {
+            Ok(key) => {
+                self.invite_sent_again(call, key, sequence);
+                true
+            }
+            Err(_) => false,
         }
     }
 
@@ -267,7 +333,9 @@ impl UserAgent {
             Purpose::Invite(call) => self.invite_unanswered(now, call, after),
             Purpose::Bye(call) => self.bye_unanswered(now, call, after),
             Purpose::Info(call) => self.info_unanswered(call, after),
-            Purpose::Cancel | Purpose::ForkBye | Purpose::Probe => {}
+            Purpose::Refer(call) => self.transfer_over(call, Err(Error::Timeout { operation: "REFER", after })),
+            Purpose::Change(call) => self.change_unanswered(now, call, key, after),
+            Purpose::Cancel | Purpose::Prack(_) | Purpose::ForkBye | Purpose::Probe => {}
         }
         if !matches!(purpose, Purpose::Register | Purpose::Probe) {
             self.suspect_flow(now);
@@ -275,15 +343,27 @@ impl UserAgent {
     }
 }
 
+/// An INVITE whose flow was lost before its final answer.
+#[derive(Debug)]
+pub(super) struct Stranded {
+    branch: Arc<str>,
+    cancel: Request,
+    via: String,
+    credentials: Vec<HeaderField>,
+    until: Time,
+}
+
 /// What the ACK of a 2xx takes from its INVITE.
 #[derive(Debug)]
 pub(super) struct SentPart {
+    /// The key of its transaction.
+    pub(super) key: Arc<str>,
     pub(super) credentials: Vec<HeaderField>,
 }
 
 impl SentPart {
-    fn of(client: &Client) -> Self {
-        Self { credentials: client.credentials.clone() }
+    fn of(key: &Arc<str>, client: &Client) -> Self {
+        Self { key: Arc::clone(key), credentials: client.credentials.clone() }
     }
 }
 

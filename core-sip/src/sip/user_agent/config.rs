@@ -115,6 +115,11 @@ pub struct UserAgentConfig {
     pub flow_open_timeout: Duration,
     /// How long a request waits for a flow when there is none.
     pub flow_wait: Duration,
+    /// How long the program may take to answer an offer of the far end in a call; then it gets 488.
+    pub offer_answer_timeout: Duration,
+    /// What interval between refreshes our calls ask for (RFC 4028), at least 90 s; `None` to ask for none. What the
+    /// far end asks for is granted in any case.
+    pub session_expires: Option<Duration>,
     /// RFC 3261's base timers.
     pub timers: TimerSettings,
     /// How long an outgoing call may go unanswered before it is cancelled.
@@ -155,6 +160,8 @@ impl UserAgentConfig {
             backoff: Backoff::default(),
             flow_open_timeout: Duration::from_secs(20),
             flow_wait: Duration::from_secs(32),
+            offer_answer_timeout: Duration::from_secs(10),
+            session_expires: Some(Duration::from_secs(1800)),
             timers: TimerSettings::default(),
             no_answer_timeout: Duration::from_secs(60),
             ring_timeout: Duration::from_secs(180),

@@ -19,6 +19,8 @@ use super::{CallHandle, Direction, FlowId, Output, UaEvent, UserAgent};
 const PING: &[u8] = b"\r\n\r\n";
 /// Its answer.
 const PONG: &[u8] = b"\r\n";
+/// How long the answer to a probe may take after a change of network, while a call is being set up.
+const NETWORK_CHANGE_DEADLINE: Duration = Duration::from_secs(2);
 /// Opening and probing with shorter times than this would never end.
 const SHORTEST_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -32,6 +34,8 @@ pub(super) struct Flow {
     /// Attempts to connect or register that failed in a row.
     pub(super) attempts: u32,
     checks: Vec<u64>,
+    /// The next attempt need not wait: it is not the edge that failed.
+    at_once: bool,
 }
 
 #[derive(Debug, Default)]
@@ -119,6 +123,7 @@ impl UserAgent {
         self.flow.state = FlowState::Up(Up { id: flow, since: now, crlf: CrlfAnswers::Unknown, probe: None });
         self.emit(UaEvent::FlowUp);
         self.schedule_keep_alive(now);
+        self.call_off_stranded(now);
         if self.register.wanted {
             self.send_register(now);
         }
@@ -159,7 +164,7 @@ impl UserAgent {
         }
         self.forget_flow();
         self.emit(UaEvent::FlowDown { error: Some(error.clone()) });
-        self.drop_transactions();
+        self.drop_transactions(now);
         let calls: Vec<CallHandle> = self.calls.keys().copied().collect();
         for call in calls {
             self.call_lost_flow(now, call, error);
@@ -178,6 +183,7 @@ impl UserAgent {
         match self.next_attempt() {
             None => self.give_up(now, error),
             Some((attempt, delay)) => {
+                let delay = if std::mem::take(&mut self.flow.at_once) { Duration::ZERO } else { delay };
                 self.flow.state = FlowState::Waiting { since: now };
                 self.timers.set(Timer::Reconnect, now + delay);
                 self.emit(UaEvent::Reconnecting { attempt, delay });
@@ -254,7 +260,7 @@ impl UserAgent {
     }
 
     /// No response to what was sent on the lost flow can come any more.
-    fn drop_transactions(&mut self) {
+    fn drop_transactions(&mut self, now: Time) {
         for key in self.servers.keys().cloned().collect::<Vec<_>>() {
             self.remove_server(&key);
         }
@@ -273,6 +279,7 @@ impl UserAgent {
                     self.emit(UaEvent::InfoResult { call, result: Err(Error::FlowLost { problem }) });
                 }
                 Purpose::Unregister => self.unregistered(),
+                Purpose::Invite(_) => self.strand(now, client, &key),
                 _ => {}
             }
         }
@@ -303,8 +310,11 @@ impl UserAgent {
     /// Something came: the flow is alive, whatever it was.
     fn flow_lives(&mut self, now: Time) {
         let FlowState::Up(up) = &mut self.flow.state else { return };
-        if up.probe.take().is_none() {
-            return;
+        match up.probe.take() {
+            None => return,
+            // It answered the request and not the ping that went before it.
+            Some(Probe::Options) if up.crlf == CrlfAnswers::Unknown => up.crlf = CrlfAnswers::No,
+            Some(_) => {}
         }
         self.timers.stop(&Timer::Pong);
         self.report_checks(true);
@@ -323,8 +333,21 @@ impl UserAgent {
         if up.probe.is_some() {
             return;
         }
-        let probe = if up.crlf == CrlfAnswers::No { Probe::Options } else { Probe::Crlf };
-        self.probe(now, probe);
+        self.probe_as_it_answers(now);
+    }
+
+    /// Asks in the way that the far end is known to answer; in both ways at once if that is not known yet, so that one
+    /// deadline is enough to find a flow dead.
+    fn probe_as_it_answers(&mut self, now: Time) {
+        let FlowState::Up(up) = &self.flow.state else { return };
+        match up.crlf {
+            CrlfAnswers::Yes => self.probe(now, Probe::Crlf),
+            CrlfAnswers::No => self.probe(now, Probe::Options),
+            CrlfAnswers::Unknown => {
+                self.send(Bytes::from_static(PING));
+                self.probe(now, Probe::Options);
+            }
+        }
     }
 
     fn probe(&mut self, now: Time, probe: Probe) {
@@ -342,18 +365,10 @@ impl UserAgent {
 
     pub(super) fn probe_unanswered(&mut self, now: Time) {
         let FlowState::Up(up) = &mut self.flow.state else { return };
-        match (up.probe, up.crlf) {
-            (None, _) => {}
-            (Some(Probe::Crlf), CrlfAnswers::Unknown) => {
-                // It has never answered one on this flow: perhaps it never does. A request must be answered.
-                up.crlf = CrlfAnswers::No;
-                self.probe(now, Probe::Options);
-            }
-            (Some(_), _) => {
-                let after = self.config.keep_alive_deadline;
-                self.log(LogLevel::Warn, format!("no answer to a keep-alive within {} s", after.as_secs()));
-                self.kill_flow(now, &Error::Timeout { operation: "keep-alive", after });
-            }
+        if up.probe.is_some() {
+            let after = self.config.keep_alive_deadline;
+            self.log(LogLevel::Warn, format!("no answer to a keep-alive within {} s", after.as_secs()));
+            self.kill_flow(now, &Error::Timeout { operation: "keep-alive", after });
         }
     }
 
@@ -362,25 +377,50 @@ impl UserAgent {
             self.emit(UaEvent::FlowChecked { id, alive: false });
             return;
         };
-        let (probing, crlf) = (up.probe.is_some(), up.crlf);
+        let probing = up.probe.is_some();
         self.flow.checks.push(id);
-        if probing {
-            return;
-        }
-        match crlf {
-            CrlfAnswers::Yes => self.probe(now, Probe::Crlf),
-            CrlfAnswers::No => self.probe(now, Probe::Options),
-            CrlfAnswers::Unknown => {
-                // Somebody waits: both at once, so that one deadline is enough.
-                self.send(Bytes::from_static(PING));
-                self.probe(now, Probe::Options);
-            }
+        if !probing {
+            self.probe_as_it_answers(now);
         }
     }
 
     fn report_checks(&mut self, alive: bool) {
         for id in std::mem::take(&mut self.flow.checks) {
             self.emit(UaEvent::FlowChecked { id, alive });
+        }
+    }
+
+    /// The process was asleep: what was sent before may be lost, and what came meanwhile is still to be read. A probe
+    /// that was out begins anew; if none was, one goes out now.
+    pub(super) fn woke(&mut self, now: Time) {
+        let FlowState::Up(up) = &mut self.flow.state else { return };
+        if self.edge.is_some() {
+            return;
+        }
+        up.probe = None;
+        self.timers.stop(&Timer::KeepAlive);
+        self.probe_as_it_answers(now);
+    }
+
+    /// The machine's addresses are others: what went over the old ones is dead, whether or not anybody notices.
+    pub(super) fn network_changed(&mut self, now: Time) {
+        if self.edge.is_some() {
+            return;
+        }
+        match &mut self.flow.state {
+            FlowState::Down | FlowState::Opening(_) => {}
+            FlowState::Waiting { .. } => self.timers.advance(&Timer::Reconnect, now),
+            FlowState::Up(_)
+                if self.calls.values().any(|call| matches!(call.phase, Phase::Inviting(_) | Phase::Ringing(_))) =>
+            {
+                self.woke(now);
+                self.timers.advance(&Timer::Pong, now + NETWORK_CHANGE_DEADLINE);
+            }
+            FlowState::Up(_) => {
+                self.flow.at_once = true;
+                self.kill_flow(now, &Error::FlowLost { problem: "the network changed".to_owned() });
+                self.flow.at_once = false;
+            }
         }
     }
 

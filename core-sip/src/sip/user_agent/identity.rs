@@ -10,11 +10,11 @@ use super::config::{UserAgentConfig, WebSocketScheme};
 const BRANCH_COOKIE: &str = "z9hG4bK";
 
 /// Methods that are answered with something else than 405.
-pub(super) const ALLOW: &str = "INVITE, ACK, CANCEL, BYE, OPTIONS, INFO";
+pub(super) const ALLOW: &str = "INVITE, ACK, CANCEL, BYE, OPTIONS, INFO, PRACK, UPDATE, NOTIFY";
 /// The same for a registrar.
-pub(super) const ALLOW_WITH_REGISTER: &str = "INVITE, ACK, CANCEL, BYE, OPTIONS, INFO, REGISTER";
-/// Extensions that are supported (RFC 5626, RFC 3327).
-pub(super) const SUPPORTED: &str = "outbound, path";
+pub(super) const ALLOW_WITH_REGISTER: &str = "INVITE, ACK, CANCEL, BYE, OPTIONS, INFO, PRACK, UPDATE, NOTIFY, REGISTER";
+/// Extensions that are supported (RFC 5626, RFC 3327, RFC 3262, RFC 4028).
+pub(super) const SUPPORTED: &str = "outbound, path, 100rel, timer";
 /// What a REGISTER names where the way to the registrar does not support outbound.
 const SUPPORTED_WITHOUT_OUTBOUND: &str = "path";
 
@@ -86,7 +86,7 @@ impl Identity {
 
     /// The value of `Supported` in a REGISTER.
     pub(super) fn supported_by_registration(&self) -> &'static str {
-        if self.outbound { SUPPORTED } else { SUPPORTED_WITHOUT_OUTBOUND }
+        if self.outbound { "outbound, path" } else { SUPPORTED_WITHOUT_OUTBOUND }
     }
 
     /// Does without outbound from now on. False if it did already.

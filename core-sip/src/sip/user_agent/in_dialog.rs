@@ -11,11 +11,10 @@ use crate::sip::dialog::{Dialog, SequenceCheck};
 use crate::sip::message::{Message, Method, StatusCode};
 use crate::time::Time;
 
-use super::call::{Established, MAX_WAITING, Outcome, Phase, Unacknowledged, WaitingInfo};
-use super::client_request::{Purpose, sdp_of};
+use super::call::{Established, MAX_WAITING, Outcome, Phase, WaitingInfo};
+use super::client_request::Purpose;
 use super::reason::{self, Reason};
 use super::refusal;
-use super::reoffer;
 use super::request::{Request, field};
 use super::timers::Timer;
 use super::{CallHandle, EndedBy, UaEvent, UserAgent};
@@ -44,7 +43,7 @@ impl UserAgent {
         }
     }
 
-    fn established(&mut self, handle: CallHandle) -> Option<&mut Established> {
+    pub(super) fn established(&mut self, handle: CallHandle) -> Option<&mut Established> {
         match &mut self.calls.get_mut(&handle)?.phase {
             Phase::Established(established) => Some(established),
             _ => None,
@@ -173,18 +172,8 @@ impl UserAgent {
     pub(super) fn info_answered(&mut self, now: Time, handle: CallHandle, status: StatusCode, response: &Message) {
         let result = if status.is_success() { Ok(()) } else { Err(refusal::of_call(response)) };
         self.emit(UaEvent::InfoResult { call: handle, result });
-        if status == StatusCode::CALL_DOES_NOT_EXIST
-            && let Some(established) = self.established(handle)
-            && established.closing.is_none()
-        {
-            // RFC 3261 §12.2.1.2: the far end knows nothing of this call; it ended there without our being told.
-            established.closing = Some(Outcome {
-                by: EndedBy::Remote,
-                cause: Some(status.as_u16()),
-                reason: response.reason_phrase().map(str::to_owned),
-                error: Some(refusal::of_call(response)),
-            });
-            self.send_bye(now, handle);
+        if status == StatusCode::CALL_DOES_NOT_EXIST {
+            self.far_end_knows_nothing(now, handle, response);
         }
     }
 
@@ -204,6 +193,8 @@ impl UserAgent {
                 self.send_info(now, handle, info.content_type, info.body);
             }
             self.send_bye(now, handle);
+            self.refresh_route(now, handle);
+            self.send_refer(now, handle);
         }
     }
 
@@ -255,6 +246,9 @@ impl UserAgent {
                     self.finish(now, handle, outcome);
                 } else if established.closing.is_some() {
                     self.send_bye(now, handle);
+                } else {
+                    self.transfer_lost_flow(handle);
+                    self.change_lost_flow(now, handle);
                 }
             }
         }
@@ -270,6 +264,10 @@ impl UserAgent {
             Phase::Established(established) => established.waiting.len(),
             _ => 0,
         };
+        self.forget_change(now, handle);
+        self.transfer_ends_with_call(handle, outcome.by);
+        self.fail_waiting_change(handle, &Error::WrongState { operation: "change the call", problem: "it has ended" });
+        let Some(call) = self.calls.get_mut(&handle) else { return };
         call.phase = Phase::Over;
         let answers_may_come = call.invite.as_ref().is_some_and(|invite| self.clients.contains_key(&invite.key));
         for _ in 0..waiting {
@@ -296,8 +294,14 @@ impl UserAgent {
             Timer::NoAnswer(handle),
             Timer::CancelGiveUp(handle),
             Timer::Ring(handle),
+            Timer::Provisional(handle),
             Timer::Resend(handle),
             Timer::FlowWait(handle),
+            Timer::Change(handle),
+            Timer::ChangeRetry(handle),
+            Timer::Asked(handle),
+            Timer::Transfer(handle),
+            Timer::Session(handle),
             Timer::Forget(handle),
         ] {
             self.timers.stop(&timer);
@@ -349,13 +353,15 @@ impl UserAgent {
     /// A request with a To tag, other than ACK and CANCEL.
     pub(super) fn in_dialog_request(&mut self, now: Time, method: &Method, request: &Message) {
         let Some(handle) = self.dialog_of(request) else {
-            self.respond(request, StatusCode::CALL_DOES_NOT_EXIST, Vec::new());
+            if !self.early_request(method, request) {
+                self.respond(request, StatusCode::CALL_DOES_NOT_EXIST, Vec::new());
+            }
             return;
         };
         let number = request.cseq().map_or(0, |cseq| cseq.number);
         let check = self.dialog_mut(handle).map(|dialog| dialog.check_sequence(number));
         match (check, method) {
-            (Some(SequenceCheck::OutOfOrder), _) | (Some(SequenceCheck::Repeated), Method::Invite) => {
+            (Some(SequenceCheck::OutOfOrder), _) | (Some(SequenceCheck::Repeated), Method::Invite | Method::Update) => {
                 self.respond(request, StatusCode::SERVER_INTERNAL_ERROR, Vec::new());
             }
             // Over a reliable transport a transaction is gone once it has answered, so it is here that a repetition is
@@ -364,6 +370,9 @@ impl UserAgent {
             (_, Method::Bye) => self.bye_received(now, handle, request),
             (_, Method::Info) => self.info_received(handle, request),
             (_, Method::Invite) => self.reinvited(now, handle, request),
+            (_, Method::Update) => self.updated(now, handle, request),
+            (_, Method::Notify) => self.notified(now, handle, request),
+            (_, Method::Prack) => self.acknowledged_provisional(handle, request),
             (_, Method::Options) => self.answer_options(request),
             _ => self.method_not_allowed(request),
         }
@@ -390,7 +399,7 @@ impl UserAgent {
         self.finish(now, handle, outcome);
     }
 
-    fn info_received(&mut self, handle: CallHandle, request: &Message) {
+    pub(super) fn info_received(&mut self, handle: CallHandle, request: &Message) {
         let Some(kind) = request.content_type().map(|kind| format!("{}/{}", kind.kind(), kind.subtype())) else {
             // An INFO without a body says nothing (RFC 2976); it is how some peers see whether a call is still there.
             self.respond(request, StatusCode::OK, Vec::new());
@@ -404,58 +413,5 @@ impl UserAgent {
         }
         self.respond(request, StatusCode::OK, Vec::new());
         self.emit(UaEvent::Info { call: handle, content_type, body: request.body_bytes() });
-    }
-
-    /// A re-INVITE. The session stays as it is (RFC 3261 §14.2): the offer that is in force already is answered as
-    /// before, one without an offer gets what we said last, and any other offer gets 488.
-    fn reinvited(&mut self, now: Time, handle: CallHandle, request: &Message) {
-        let delay = self.random.0.below(11);
-        let timers = self.config.timers;
-        let has_room = self.has_room_for_server();
-        let contact = self.identity.contact();
-        let Some(Phase::Established(established)) = self.calls.get_mut(&handle).map(|call| &mut call.phase) else {
-            // The first INVITE has no final answer yet (RFC 3261 §14.2).
-            let retry_after = field("Retry-After", &delay.to_string());
-            self.respond(request, StatusCode::SERVER_INTERNAL_ERROR, vec![retry_after]);
-            return;
-        };
-        if established.unacknowledged.is_some() {
-            let retry_after = field("Retry-After", &delay.to_string());
-            self.respond(request, StatusCode::SERVER_INTERNAL_ERROR, vec![retry_after]);
-            return;
-        }
-        let offer = sdp_of(request);
-        let is_in_force = match (&offer, &established.remote_sdp) {
-            (None, _) => true,
-            (Some(offer), Some(before)) => reoffer::is_unchanged(before, offer),
-            (Some(_), None) => false,
-        };
-        if !is_in_force {
-            self.respond(request, StatusCode::NOT_ACCEPTABLE_HERE, Vec::new());
-            return;
-        }
-        if !has_room {
-            self.respond_full(request);
-            return;
-        }
-        established.dialog.refresh_target(request);
-        if let Some(offer) = &offer {
-            established.local_sdp = reoffer::as_answer(&established.local_sdp, offer).into_owned();
-        }
-        let ours = established.local_sdp.clone();
-        let sequence = request.cseq().map_or(0, |cseq| cseq.number);
-        let fields = vec![field("Contact", &contact), field("Allow", super::identity::ALLOW)];
-        let key = self.start_server(now, request, Some(handle));
-        let Some(response) = self.respond_in(now, &key, StatusCode::OK, None, fields, Some(ours)) else { return };
-        if let Some(established) = self.established(handle) {
-            established.unacknowledged = Some(Unacknowledged {
-                response,
-                sequence,
-                initial: false,
-                interval: timers.t1,
-                give_up: now + timers.transaction_timeout(),
-            });
-            self.timers.set(Timer::Resend(handle), now + timers.t1);
-        }
     }
 }

@@ -14,7 +14,9 @@ use crate::time::Time;
 
 use super::call::{Call, Established, Outcome, Phase, Ringing, Unacknowledged};
 use super::client_request::sdp_of;
+use super::early::Reliable;
 use super::identity::{self, ALLOW, SUPPORTED};
+use super::modify::Session;
 use super::reason;
 use super::request::field;
 use super::timers::Timer;
@@ -26,7 +28,7 @@ const SHORTEST_RESEND: Duration = Duration::from_millis(10);
 impl UserAgent {
     /// A new call.
     pub(super) fn invited(&mut self, now: Time, key: &Arc<str>, request: &Message) {
-        if self.is_challenged(now, request) {
+        if self.is_challenged(now, request) || self.interval_is_too_small(request) {
             return;
         }
         if !self.has_room_for_server() {
@@ -55,7 +57,8 @@ impl UserAgent {
         self.respond_in(now, key, StatusCode::TRYING, None, Vec::new(), None);
         let offer = sdp_of(request);
         let text = offer.as_ref().map(|sdp| String::from_utf8_lossy(sdp).into_owned());
-        let ringing = Ringing { key: Arc::clone(key), dialog, offer };
+        let must_be_reliable = request.has_token(Name::Require, "100rel");
+        let ringing = Ringing { key: Arc::clone(key), dialog, offer, must_be_reliable, rseq: 0, reliable: None };
         self.calls.insert(call, Call { phase: Phase::Ringing(ringing), invite: None });
         let asked = request.header(Name::Expires).and_then(|value| value.trim().parse::<u32>().ok());
         let patience = asked.map_or(self.config.ring_timeout, |seconds| {
@@ -85,9 +88,22 @@ impl UserAgent {
         let contact = self.identity.contact();
         let Some(ringing) = self.ringing(handle, "ring") else { return };
         let key = Arc::clone(&ringing.key);
+        if ringing.reliable.is_some() {
+            // The next one has to wait for the PRACK of this one (RFC 3262 §3), and would say the same.
+            return;
+        }
         let mut fields = vec![field("Contact", &contact), field("Allow", ALLOW)];
         fields.extend_from_slice(headers);
-        self.respond_in(now, &key, StatusCode::RINGING, None, fields, None);
+        let rseq = ringing.must_be_reliable.then_some(ringing.rseq + 1);
+        fields.extend(rseq.into_iter().flat_map(Self::reliable_fields));
+        let sent = self.respond_in(now, &key, StatusCode::RINGING, None, fields, None);
+        let timers = self.config.timers;
+        if let (Some(rseq), Some(response), Some(ringing)) = (rseq, sent, self.ringing(handle, "ring")) {
+            let interval = timers.t1.max(SHORTEST_RESEND);
+            ringing.rseq = rseq;
+            ringing.reliable = Some(Reliable { rseq, response, interval, give_up: now + timers.transaction_timeout() });
+            self.timers.set(Timer::Provisional(handle), now + interval);
+        }
     }
 
     pub(super) fn answer(&mut self, now: Time, handle: CallHandle, sdp: String, headers: &[HeaderField]) {
@@ -97,7 +113,15 @@ impl UserAgent {
         let (key, dialog, offer) = (Arc::clone(&ringing.key), ringing.dialog.clone(), ringing.offer.clone());
         let mut fields = vec![field("Contact", &contact), field("Allow", ALLOW), field("Supported", SUPPORTED)];
         fields.extend_from_slice(headers);
-        let sequence = self.servers.get(&key).and_then(|server| server.request.cseq().ok()).map(|cseq| cseq.number);
+        let request = self.servers.get(&key).map(|server| server.request.clone());
+        let sequence = request.as_ref().and_then(|request| request.cseq().ok()).map(|cseq| cseq.number);
+        let Some(request) = request else {
+            let error = Error::FlowLost { problem: "the call's transaction is gone".to_owned() };
+            self.finish(now, handle, Outcome::failed(error));
+            return;
+        };
+        let (said, timer) = Self::session_timer_of_answer(now, &request);
+        fields.extend(said);
         let (Some(response), Some(sequence)) =
             (self.respond_in(now, &key, StatusCode::OK, None, fields, Some(sdp.clone())), sequence)
         else {
@@ -106,6 +130,7 @@ impl UserAgent {
             return;
         };
         self.timers.stop(&Timer::Ring(handle));
+        self.timers.stop(&Timer::Provisional(handle));
         let interval = timers.t1.max(SHORTEST_RESEND);
         let unacknowledged =
             Unacknowledged { response, sequence, initial: true, interval, give_up: now + timers.transaction_timeout() };
@@ -119,8 +144,11 @@ impl UserAgent {
                 bye_sent: false,
                 bye_reason: None,
                 waiting: VecDeque::new(),
+                session: Session::new(false, &request),
+                transfer: None,
             }));
         }
+        self.run_session_timer(now, handle, timer);
         self.timers.set(Timer::Resend(handle), now + interval);
     }
 

@@ -17,8 +17,9 @@
 //!
 //! A **flow** is one WebSocket. The user agent asks for one ([`Output::OpenFlow`]) when it is told to connect, to
 //! register or to call, opens another when it is lost, and keeps it alive (RFC 5626). A confirmed call stays when its
-//! flow is lost; its requests wait for the next flow. A call that is still being set up ends, since its responses can
-//! only come on the flow that carried its INVITE.
+//! flow is lost; its requests wait for the next flow, and there a re-INVITE or UPDATE shows the far end and the edge the
+//! new way to us. A call that is still being set up ends, since its responses can only come on the flow that carried its
+//! INVITE, which is called off on the next one.
 //!
 //! With [`UserAgentConfig::server`] it is the other side: one accepted flow, with a registrar, digests and calls as
 //! an edge has them. `FlowOpened` then begins its life.
@@ -30,10 +31,12 @@ mod call;
 mod client_request;
 mod config;
 mod digests;
+mod early;
 mod flow;
 mod identity;
 mod in_dialog;
 mod incoming;
+mod modify;
 mod outgoing;
 mod reason;
 mod refusal;
@@ -42,13 +45,15 @@ mod reoffer;
 mod request;
 mod server_request;
 mod server_role;
+mod session_timer;
 #[cfg(test)]
 mod tests;
 mod timers;
+mod transfer;
 
 pub use config::{Backoff, CredentialLookup, ServerSettings, UserAgentConfig, UserAgentLimits, WebSocketScheme};
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -57,13 +62,15 @@ use bytes::Bytes;
 use crate::error::{Error, Result};
 use crate::event::{LogLevel, RegistrationState};
 use crate::header_field::{HeaderField, HeaderValue};
+use crate::ordered::OrderedMap;
 use crate::random::Random;
 use crate::sip::message::{Message, StatusCode};
 use crate::sip::registrar::Binding;
+use crate::sip::sdp::Direction as MediaDirection;
 use crate::time::Time;
 
 use call::Call;
-use client_request::Client;
+use client_request::{Client, Stranded};
 use digests::Digests;
 use flow::Flow;
 use identity::Identity;
@@ -71,6 +78,9 @@ use register::Register;
 use server_request::Server;
 use server_role::Edge;
 use timers::{Timer, Timers};
+
+/// A timer that is handled so much later than it was due shows that the process, or the machine, was asleep.
+const SLEPT_AFTER: Duration = Duration::from_secs(5);
 
 /// One flow: a WebSocket, from its opening to its end. Numbers are never used again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -188,6 +198,44 @@ pub enum Command {
         /// What is sent.
         body: Bytes,
     },
+    /// Put a call on hold (RFC 3264 §8.4), or take it back. [`UaEvent::HoldResult`] tells the outcome.
+    Hold {
+        /// Which.
+        call: CallHandle,
+        /// Whether it is to be held.
+        held: bool,
+    },
+    /// Offer another session description in a call, such as one of other addresses or keys. Its origin is replaced by
+    /// the one that the session began with, and its version rises. It takes the place of one that has not gone out yet,
+    /// for want of a flow, say. [`UaEvent::OfferAnswered`] tells the outcome.
+    Offer {
+        /// Which.
+        call: CallHandle,
+        /// The offer.
+        sdp: String,
+    },
+    /// Answer an offer of the far end in a call ([`UaEvent::Reoffered`]). If the flow was lost meanwhile, the answer
+    /// becomes an offer of ours.
+    AnswerOffer {
+        /// Which.
+        call: CallHandle,
+        /// The SDP answer, or a status from 400 on to refuse it with.
+        answer: core::result::Result<String, StatusCode>,
+    },
+    /// Send the far end to somebody else (blind transfer, REFER). [`UaEvent::TransferProgress`] tells how it gets on,
+    /// [`UaEvent::TransferResult`] the outcome; when it has succeeded the call is ended.
+    Transfer {
+        /// Which.
+        call: CallHandle,
+        /// To whom, a URI.
+        target: String,
+    },
+    /// The process was asleep: see at once whether the flow still lives. The user agent notices by itself when a timer
+    /// is handled 5 s late.
+    Woke,
+    /// The machine has other addresses than before: a flow over the old ones is replaced at once. While a call is being
+    /// set up, which a new flow would end, the old one is probed first.
+    NetworkChanged,
     /// Probe the flow now; [`UaEvent::FlowChecked`] tells the outcome.
     CheckFlow {
         /// Comes back in the event.
@@ -343,6 +391,63 @@ pub enum UaEvent {
         /// What came of it.
         result: Result<()>,
     },
+    /// How a transfer gets on at the far end: what the one that it calls answers.
+    TransferProgress {
+        /// In which call.
+        call: CallHandle,
+        /// The SIP status.
+        status: u16,
+        /// Its phrase.
+        phrase: String,
+    },
+    /// The outcome of [`Command::Transfer`]. A far end without the means gives
+    /// [`crate::CallRefusal::TransferNotSupported`].
+    TransferResult {
+        /// In which call.
+        call: CallHandle,
+        /// What came of it.
+        result: Result<()>,
+    },
+    /// Who sends in a call has changed: one of both ends holds it, or no longer does.
+    Direction {
+        /// In which call.
+        call: CallHandle,
+        /// What is left to us: `SendOnly` while we hold, `RecvOnly` or `Inactive` while the far end does.
+        direction: MediaDirection,
+        /// We do not want to hear the far end.
+        held: bool,
+        /// The far end does not want to hear us.
+        held_by_far_end: bool,
+    },
+    /// The outcome of [`Command::Hold`].
+    HoldResult {
+        /// In which call.
+        call: CallHandle,
+        /// What came of it.
+        result: Result<()>,
+    },
+    /// The outcome of [`Command::Offer`].
+    OfferAnswered {
+        /// In which call.
+        call: CallHandle,
+        /// The SDP answer.
+        result: Result<String>,
+    },
+    /// The far end offers a change of codecs, addresses or keys; [`Command::AnswerOffer`] must follow.
+    Reoffered {
+        /// In which call.
+        call: CallHandle,
+        /// The SDP offer.
+        offer: String,
+    },
+    /// The far end's answer to a refresh or a hold shows other codecs, addresses or keys than before: a media relay on
+    /// the way was restarted, say. What is in use will not work any more; a new [`Command::Offer`] mends it.
+    MediaMoved {
+        /// In which call.
+        call: CallHandle,
+        /// The far end's description.
+        sdp: String,
+    },
     /// Server role: somebody registered, refreshed or left.
     Binding {
         /// The address of record.
@@ -380,9 +485,11 @@ pub struct UserAgent {
     register: Register,
     edge: Option<Edge>,
     digests: Digests,
-    clients: BTreeMap<Arc<str>, Client>,
-    servers: BTreeMap<Arc<str>, Server>,
-    calls: BTreeMap<CallHandle, Call>,
+    clients: OrderedMap<Arc<str>, Client>,
+    /// INVITEs whose flow was lost before their final answer: they are called off on the next one.
+    stranded: Vec<Stranded>,
+    servers: OrderedMap<Arc<str>, Server>,
+    calls: OrderedMap<CallHandle, Call>,
     next_incoming: u64,
     destroyed: bool,
 }
@@ -411,9 +518,10 @@ impl UserAgent {
             outputs: VecDeque::new(),
             timers: Timers::default(),
             flow: Flow::default(),
-            clients: BTreeMap::new(),
-            servers: BTreeMap::new(),
-            calls: BTreeMap::new(),
+            clients: OrderedMap::new(),
+            stranded: Vec::new(),
+            servers: OrderedMap::new(),
+            calls: OrderedMap::new(),
             next_incoming: CallHandle::FIRST_INCOMING,
             destroyed: false,
         }
@@ -423,6 +531,9 @@ impl UserAgent {
     pub fn handle(&mut self, now: Time, input: Input) {
         if self.destroyed {
             return;
+        }
+        if self.timers.next().is_some_and(|due| now.saturating_since(due) >= SLEPT_AFTER) {
+            self.woke(now);
         }
         match input {
             Input::FlowOpened { flow } => self.flow_opened(now, flow),
@@ -484,6 +595,12 @@ impl UserAgent {
             Command::Reject { call, status, reason } => self.reject(now, call, status, reason.as_deref()),
             Command::Hangup { call, reason } => self.hangup(now, call, reason),
             Command::Info { call, content_type, body } => self.info(now, call, content_type, body),
+            Command::Hold { call, held } => self.hold(now, call, held),
+            Command::Offer { call, sdp } => self.offer(now, call, sdp),
+            Command::AnswerOffer { call, answer } => self.answer_offer(now, call, answer),
+            Command::Transfer { call, target } => self.transfer(now, call, target),
+            Command::Woke => self.woke(now),
+            Command::NetworkChanged => self.network_changed(now),
             Command::CheckFlow { id } => self.check_flow(now, id),
             Command::Destroy => self.destroy(now),
         }
@@ -496,8 +613,14 @@ impl UserAgent {
             Timer::NoAnswer(call) => self.no_answer(now, call),
             Timer::CancelGiveUp(call) => self.cancel_unanswered(now, call),
             Timer::Ring(call) => self.ringing_too_long(now, call),
+            Timer::Provisional(call) => self.resend_provisional(now, call),
             Timer::Resend(call) => self.resend_success(now, call),
             Timer::FlowWait(call) => self.flow_waited_for(now, call),
+            Timer::Change(call) => self.change_due(now, call),
+            Timer::ChangeRetry(call) => self.try_change(now, call),
+            Timer::Asked(call) => self.answer_offer(now, call, Err(StatusCode::NOT_ACCEPTABLE_HERE)),
+            Timer::Transfer(call) => self.transfer_due(call),
+            Timer::Session(call) => self.session_timer_due(now, call),
             Timer::Forget(call) => self.forget_call(call),
             Timer::FlowOpen => self.flow_not_opened(now),
             Timer::Reconnect => self.open_flow(now),
@@ -527,6 +650,7 @@ impl UserAgent {
         self.close_flow();
         self.timers.clear();
         self.clients.clear();
+        self.stranded.clear();
         self.servers.clear();
         self.calls.clear();
         self.destroyed = true;

@@ -17,6 +17,7 @@ use crate::time::Time;
 use super::call::{Call, Cancel, Established, Inviting, Outcome, Phase, SentInvite};
 use super::client_request::{Purpose, SentPart, sdp_of};
 use super::identity::{self, ALLOW, SUPPORTED};
+use super::modify::Session;
 use super::reason::{self, Reason};
 use super::refusal;
 use super::request::{Request, field};
@@ -74,6 +75,7 @@ impl UserAgent {
         let display_name = invitation.display_name.or_else(|| self.config.display_name.clone());
         let mut fields =
             vec![field("Contact", &self.identity.contact()), field("Allow", ALLOW), field("Supported", SUPPORTED)];
+        fields.extend(self.session_timer_of_invite());
         fields.extend(self.agent_fields());
         fields.extend(invitation.headers);
         Ok(Request {
@@ -117,7 +119,8 @@ impl UserAgent {
             Ok(key) => {
                 if let Some(call) = self.calls.get_mut(&handle) {
                     let offer = offer.unwrap_or_default();
-                    call.phase = Phase::Inviting(Inviting { offer, provisional: false, cancel: None });
+                    call.phase =
+                        Phase::Inviting(Inviting { offer, provisional: false, cancel: None, early: Vec::new() });
                     call.invite = Some(SentInvite { key, from, local_tag, sequence, acks: Vec::new() });
                 }
             }
@@ -133,6 +136,7 @@ impl UserAgent {
             }
             if let Phase::Inviting(inviting) = &mut call.phase {
                 inviting.provisional = false;
+                inviting.early.clear();
             }
         }
     }
@@ -148,10 +152,13 @@ impl UserAgent {
                 Phase::Inviting(Inviting { cancel: None, .. }) => Some(client.request.sequence + 1),
                 _ => None,
             },
-            Purpose::Bye(handle) | Purpose::Info(handle) => match &mut self.calls.get_mut(&handle)?.phase {
-                Phase::Established(established) => Some(established.dialog.next_sequence()),
-                _ => None,
-            },
+            Purpose::Bye(handle) | Purpose::Info(handle) | Purpose::Refer(handle) | Purpose::Change(handle) => {
+                match &mut self.calls.get_mut(&handle)?.phase {
+                    Phase::Established(established) => Some(established.dialog.next_sequence()),
+                    _ => None,
+                }
+            }
+            Purpose::Prack(handle) => self.sequence_of_prack(handle, client),
             Purpose::ForkBye => Some(client.request.sequence + 1),
             Purpose::Cancel | Purpose::Probe => None,
         }
@@ -160,9 +167,11 @@ impl UserAgent {
     pub(super) fn invite_provisional(&mut self, now: Time, handle: CallHandle, status: StatusCode, response: &Message) {
         let Some(Phase::Inviting(inviting)) = self.calls.get_mut(&handle).map(|call| &mut call.phase) else { return };
         inviting.provisional = true;
-        if inviting.cancel.is_some() {
+        let cancelled = inviting.cancel.is_some();
+        let counts = status == StatusCode::TRYING || self.note_early(now, handle, response);
+        if cancelled {
             self.cancel_if_possible(now, handle);
-        } else if status != StatusCode::TRYING {
+        } else if status != StatusCode::TRYING && counts {
             let sdp = sdp_of(response).map(|sdp| String::from_utf8_lossy(&sdp).into_owned());
             let remote_tag = response.to().ok().and_then(|to| to.tag().map(str::to_owned)).unwrap_or_default();
             self.emit(UaEvent::Provisional { call: handle, status, remote_tag, sdp });
@@ -184,7 +193,7 @@ impl UserAgent {
             return;
         }
         let sequence = invite.sequence;
-        let dialog = match Dialog::from_response(&invite.from, &invite.local_tag, sequence, response) {
+        let mut dialog = match Dialog::from_response(&invite.from, &invite.local_tag, sequence, response) {
             Ok(dialog) => dialog,
             Err(error) => {
                 if matches!(call.phase, Phase::Inviting(_)) {
@@ -194,6 +203,13 @@ impl UserAgent {
                 return;
             }
         };
+        let mut early_sdp = None;
+        if let Phase::Inviting(inviting) = &mut call.phase
+            && let Some(early) = inviting.early.iter_mut().find(|early| early.dialog.id().remote_tag == remote_tag)
+        {
+            dialog.continue_sequences(&early.dialog);
+            early_sdp = early.sdp.take();
+        }
         let ack = match self.ack_of_success(&dialog, sequence, &sent.credentials) {
             Ok(ack) => ack,
             Err(error) => {
@@ -217,12 +233,14 @@ impl UserAgent {
         let mut established = Established {
             dialog,
             local_sdp: inviting.offer,
-            remote_sdp: answer.clone(),
+            remote_sdp: answer.clone().or(early_sdp),
             unacknowledged: None,
             closing: None,
             bye_sent: false,
             bye_reason: None,
             waiting: VecDeque::new(),
+            session: Session::new(true, response),
+            transfer: None,
         };
         self.timers.stop(&Timer::NoAnswer(handle));
         self.timers.stop(&Timer::CancelGiveUp(handle));
@@ -241,10 +259,17 @@ impl UserAgent {
             sdp: answer.map(|sdp| String::from_utf8_lossy(&sdp).into_owned()),
             message: Box::new(response.clone()),
         });
+        self.session_timer_of_response(now, handle, response);
+        self.tell_direction(handle);
     }
 
     /// The ACK of a 2xx has no transaction: it has a branch of its own and goes along the dialog's route.
-    fn ack_of_success(&mut self, dialog: &Dialog, sequence: u32, credentials: &[HeaderField]) -> Result<Bytes> {
+    pub(super) fn ack_of_success(
+        &mut self,
+        dialog: &Dialog,
+        sequence: u32,
+        credentials: &[HeaderField],
+    ) -> Result<Bytes> {
         let target = dialog.request_target();
         let via = self.identity.via(&identity::branch(&mut *self.random.0));
         let request = Request {

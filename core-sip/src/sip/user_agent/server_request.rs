@@ -17,13 +17,12 @@ use super::client_request::sdp_of;
 use super::identity::{self, ALLOW, ALLOW_WITH_REGISTER, SUPPORTED};
 use super::outgoing::SDP;
 use super::reason::Reason;
-use super::reoffer;
 use super::request::field;
 use super::timers::Timer;
 use super::{CallHandle, EndedBy, UaEvent, UserAgent};
 
 /// Extensions that a request may require (RFC 3261 §8.2.2.3).
-const MAY_BE_REQUIRED: [&str; 2] = ["outbound", "path"];
+const MAY_BE_REQUIRED: [&str; 4] = ["outbound", "path", "100rel", "timer"];
 
 /// When to come back to one who has no room for a request, in seconds.
 const RETRY_WHEN_FULL_SECONDS: u64 = 5;
@@ -78,8 +77,16 @@ impl UserAgent {
             }
             return;
         }
-        let known = matches!(method, Method::Invite | Method::Bye | Method::Info | Method::Options)
-            || (*method == Method::Register && self.edge.is_some());
+        let known = matches!(
+            method,
+            Method::Invite
+                | Method::Bye
+                | Method::Info
+                | Method::Prack
+                | Method::Update
+                | Method::Notify
+                | Method::Options
+        ) || (*method == Method::Register && self.edge.is_some());
         if !known {
             self.method_not_allowed(request);
             return;
@@ -115,7 +122,8 @@ impl UserAgent {
             self.respond(request, StatusCode::UNSUPPORTED_MEDIA_TYPE, vec![accept]);
             return;
         }
-        if *method == Method::Invite && !request.body().is_empty() && sdp_of(request).is_none() {
+        if matches!(method, Method::Invite | Method::Update) && !request.body().is_empty() && sdp_of(request).is_none()
+        {
             let accept = field("Accept", SDP.as_str());
             self.respond(request, StatusCode::UNSUPPORTED_MEDIA_TYPE, vec![accept]);
             return;
@@ -125,7 +133,7 @@ impl UserAgent {
             Method::Invite => self.invited(now, &key, request),
             Method::Register => self.registration_asked(now, request),
             Method::Options => self.answer_options(request),
-            // BYE and INFO belong to a call.
+            // BYE, INFO, PRACK, UPDATE and NOTIFY belong to a call.
             _ => self.respond(request, StatusCode::CALL_DOES_NOT_EXIST, Vec::new()),
         }
     }
@@ -230,7 +238,7 @@ impl UserAgent {
         self.respond(request, StatusCode::SERVICE_UNAVAILABLE, vec![retry_after]);
     }
 
-    fn server_field(&self) -> Option<HeaderField> {
+    pub(super) fn server_field(&self) -> Option<HeaderField> {
         self.config.user_agent.as_deref().map(|agent| field("Server", agent))
     }
 
@@ -282,14 +290,14 @@ impl UserAgent {
             let sdp = sdp_of(ack).map(|sdp| String::from_utf8_lossy(&sdp).into_owned());
             if established.closing.is_none() {
                 self.emit(UaEvent::Confirmed { call: handle, sdp });
+                self.tell_direction(handle);
             }
-        } else if let (Some(answer), Some(before)) = (sdp_of(ack), &established.remote_sdp)
-            && !reoffer::is_unchanged(before, &answer)
-        {
-            // It answers a re-INVITE that got our description as the offer. An ACK cannot be refused.
-            self.log(LogLevel::Warn, "the far end changes the session in an ACK; the session stays as it is");
+        } else if let Some(answer) = sdp_of(ack) {
+            // It answers a re-INVITE that got our description as the offer.
+            self.answered_in_ack(handle, &answer);
         }
         self.send_bye(now, handle);
+        self.try_change(now, handle);
     }
 
     fn cancelled(&mut self, now: Time, key: &Arc<str>, cancel: &Message) {
@@ -310,6 +318,10 @@ impl UserAgent {
         }
         self.respond_in(now, key, StatusCode::REQUEST_TERMINATED, None, Vec::new(), None);
         if let Some(call) = call {
+            if self.established(call).is_some() {
+                self.offer_called_off(now, call, key);
+                return;
+            }
             let said = Reason::of(cancel);
             let cause = said.cause.or(Some(StatusCode::REQUEST_TERMINATED.as_u16()));
             self.finish(now, call, Outcome { by: EndedBy::Remote, cause, reason: said.text, error: None });

@@ -1,8 +1,8 @@
 //! What is due when.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use crate::ordered::OrderedMap;
 use crate::time::Time;
 
 use super::CallHandle;
@@ -20,10 +20,22 @@ pub(super) enum Timer {
     CancelGiveUp(CallHandle),
     /// An incoming call is still not answered.
     Ring(CallHandle),
+    /// A reliable provisional response is still not acknowledged.
+    Provisional(CallHandle),
     /// A 2xx is still not acknowledged.
     Resend(CallHandle),
     /// A request of this call is still waiting for a flow.
     FlowWait(CallHandle),
+    /// A change of this call is still not made.
+    Change(CallHandle),
+    /// A change of this call that was put off is to be tried again.
+    ChangeRetry(CallHandle),
+    /// The program has still not answered an offer in this call.
+    Asked(CallHandle),
+    /// A transfer of this call is still not done.
+    Transfer(CallHandle),
+    /// This call's session is to be refreshed, or ends (RFC 4028).
+    Session(CallHandle),
     /// A call that is over is forgotten.
     Forget(CallHandle),
     /// The flow has still not opened.
@@ -47,15 +59,15 @@ pub(super) enum Timer {
 /// All timers of a user agent.
 #[derive(Debug, Default)]
 pub(super) struct Timers {
-    by_time: BTreeSet<(Time, Timer)>,
-    by_timer: BTreeMap<Timer, Time>,
+    by_time: OrderedMap<(Time, Timer), ()>,
+    by_timer: OrderedMap<Timer, Time>,
 }
 
 impl Timers {
     /// Lets `timer` be due at `at`, and not when it was due before.
     pub(super) fn set(&mut self, timer: Timer, at: Time) {
         self.stop(&timer);
-        self.by_time.insert((at, timer.clone()));
+        self.by_time.insert((at, timer.clone()), ());
         self.by_timer.insert(timer, at);
     }
 
@@ -85,7 +97,7 @@ impl Timers {
     }
 
     pub(super) fn next(&self) -> Option<Time> {
-        self.by_time.first().map(|(at, _)| *at)
+        self.by_time.first_key_value().map(|((at, _), ())| *at)
     }
 
     /// Takes out the first timer that is due at `now`.
@@ -93,7 +105,7 @@ impl Timers {
         if self.next()? > now {
             return None;
         }
-        let (_, timer) = self.by_time.pop_first()?;
+        let ((_, timer), ()) = self.by_time.pop_first()?;
         self.by_timer.remove(&timer);
         Some(timer)
     }

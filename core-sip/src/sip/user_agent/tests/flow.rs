@@ -172,7 +172,7 @@ fn a_server_that_answers_no_crlf_is_probed_by_options() {
     let mut settings = config();
     settings.keep_alive_interval = Some(Duration::from_secs(30));
     let mut lab = Lab::connected(settings);
-    lab.seconds(40);
+    lab.seconds(30);
     assert_eq!(lab.pings, 1);
     let options = lab.request(&Method::Options);
     lab.refuse(&options, 404, &[]);
@@ -255,6 +255,9 @@ fn an_unanswered_invite_ends_with_its_flow_and_a_confirmed_call_does_not() {
     lab.lose_flow();
     lab.seconds(2);
     assert!(!lab.has_ended() && lab.flow.is_some());
+    let refresh = lab.request(&Method::Invite);
+    lab.accept(&refresh, "bot");
+    lab.request(&Method::Ack);
     lab.command(Command::Hangup { call: CALL, reason: None });
     let bye = lab.request(&Method::Bye);
     lab.refuse(&bye, 200, &[]);

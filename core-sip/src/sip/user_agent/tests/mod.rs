@@ -1,10 +1,14 @@
 //! Behaviour on a virtual clock.
 
+mod early;
 mod edge;
 mod flow;
 mod incoming;
 mod lab;
+mod modify;
 mod outgoing;
 mod pair;
 mod registration;
 mod robustness;
+mod transfer;
+mod walk;

@@ -27,7 +27,7 @@ fn an_invite_carries_what_it_must_and_what_it_was_given() {
     assert_eq!(invite.header_named("X-Call-Tag").as_deref(), Some("kqzmwbtr"));
     assert_eq!(invite.header(Name::UserAgent).as_deref(), Some("codex-test"));
     assert!(invite.has_token(Name::Supported, "outbound"), "{message}");
-    assert!(invite.has_token(Name::Allow, "BYE") && !invite.has_token(Name::Allow, "UPDATE"), "{message}");
+    assert!(invite.has_token(Name::Allow, "BYE") && invite.has_token(Name::Allow, "UPDATE"), "{message}");
     let from = invite.from().unwrap();
     assert_eq!(from.display_name().as_deref(), Some("webcall:kqzmwbtr"));
     assert_eq!(from.uri(), "sip:alice@example.com");
@@ -274,6 +274,8 @@ fn a_cancel_that_is_never_answered_is_given_up_and_a_late_answer_still_ended() {
     lab.wait(Duration::from_millis(200));
     assert!(matches!(lab.ended(CALL).error, Some(Error::Timeout { operation: "CANCEL", .. })));
 
+    // Something is wrong with the edge, or with the way to it.
+    lab.request(&Method::Options);
     lab.seconds(5);
     lab.accept(&invite, "bot");
     lab.request(&Method::Ack);

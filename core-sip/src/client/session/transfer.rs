@@ -1,0 +1,44 @@
+//! Sending the far end to somebody else.
+
+use super::{Call, ClientSession, CommandId, Reply, Step, TransferEvent};
+use crate::error::{Error, Result};
+use crate::event::Event;
+use crate::sip::user_agent::{CallHandle, Command, Input};
+
+impl ClientSession {
+    pub(super) fn transfer(&mut self, id: CommandId, target: String) {
+        if let Err(error) = crate::config::validate_target_uri("targetUri", &target) {
+            return self.done(id, Err(error));
+        }
+        let problem = match &mut self.call {
+            Some(Call { step: Step::Up, transfer_waiting: Some(_), .. }) => "a transfer is under way already",
+            Some(Call { step: Step::Up, handle, transfer_waiting, .. }) => {
+                let call = *handle;
+                *transfer_waiting = Some(id);
+                return self.agent(Input::Command(Command::Transfer { call, target }));
+            }
+            _ => "only a connected call can be transferred",
+        };
+        self.done(id, Err(Error::WrongState { operation: "transfer", problem }));
+    }
+
+    pub(super) fn transfer_progress(&mut self, handle: CallHandle, status: u16, reason: String) {
+        let Some(call) = self.call.as_ref().filter(|call| call.handle == handle) else { return };
+        let event = TransferEvent {
+            status,
+            reason: (!reason.is_empty()).then_some(reason),
+            call_id: Some(call.call_id.clone()),
+            tag: Some(call.tag.to_string()),
+            application_name: call.application_name.as_ref().map(ToString::to_string),
+            customer_data: call.customer_data.clone(),
+        };
+        self.event(Event::Transfer(event));
+    }
+
+    pub(super) fn transfer_answered(&mut self, handle: CallHandle, result: Result<()>) {
+        let Some(call) = self.call.as_mut().filter(|call| call.handle == handle) else { return };
+        if let Some(id) = call.transfer_waiting.take() {
+            self.done(id, result.map(|()| Reply::Done));
+        }
+    }
+}

@@ -1,0 +1,26 @@
+// @codex/web-widget: a voice call from a web page, with who is calling and why.
+
+export { CodexSipClient, createClient } from './client.js';
+export { CodexError } from './error.js';
+export { JambonzApiClient } from './jambonz-api.js';
+export type { JambonzApiConfig, JambonzApplication } from './jambonz-api.js';
+export { configureWasm } from './wasm.js';
+export type { WasmSource } from './wasm.js';
+export type {
+  AcceptCallOptions,
+  CallState,
+  CallStateEvent,
+  ClientEvents,
+  CustomerData,
+  DtmfEvent,
+  EnvConfig,
+  IceEvent,
+  IncomingCallEvent,
+  LanguageEvent,
+  LogEvent,
+  MetricsEvent,
+  ReconnectingEvent,
+  RegistrationEvent,
+  SipClientConfig,
+  StartCallOptions,
+} from './types.js';

@@ -1,0 +1,205 @@
+// What goes in and what comes out, under the names of the older packages.
+
+/** Who is calling and why. Goes with the call as `X-Customer-Data` and `User-to-User`. */
+export interface CustomerData {
+  /** The customer's id in your own system. */
+  clientId?: string;
+  /** The customer's name. */
+  clientName?: string;
+  /** The kind of call, such as `webcall`, `mobile`, `desktop`. Not empty. */
+  callType: string;
+  /** The visitor's session in your own system. */
+  sessionId?: string;
+  /** When the call was asked for, as RFC 3339 writes it. */
+  timestamp?: string;
+  /** The browser or device. */
+  userAgent?: string;
+  /** Where the customer is. */
+  location?: { country?: string; city?: string; region?: string };
+  /** Whatever else you need. */
+  customFields?: Record<string, unknown>;
+}
+
+/** What `createClient` takes: keys and values as they stand in a `.env` file, with or without `VITE_` before the name. */
+export interface EnvConfig {
+  /** The account's SIP realm. */
+  JAMBONZ_SIP_DOMAIN: string;
+  /** The edge, such as `wss://sip.example.com:8443`. */
+  JAMBONZ_WSS_ADDRESS: string;
+  JAMBONZ_SIP_USERNAME: string;
+  JAMBONZ_SIP_PASSWORD: string;
+  /** Whom to call; sent as it is. */
+  TARGET_SIP_URI: string;
+  /** The readable name of what is called. */
+  TARGET_APPLICATION_NAME?: string;
+  DEFAULT_LANG?: string;
+  FALLBACK_LANG?: string;
+  /** Separated by commas or white space. */
+  STUN_URLS?: string;
+  TURN_URLS?: string;
+  TURN_USERNAME?: string;
+  TURN_PASSWORD?: string;
+  ICE_TRANSPORT_POLICY?: string;
+  MAX_REGISTER_RETRIES?: string | number;
+  INFINITE_RECONNECT?: string | boolean;
+  /** Milliseconds, 0 is off. */
+  KEEP_ALIVE_INTERVAL?: string | number;
+  /** `CustomerData` as JSON. */
+  CUSTOMER_DATA?: string;
+  USER_TO_USER_ENCODING?: 'hex' | 'base64' | 'off';
+  /** Not used in a page: a page looks up no names. */
+  JAMBONZ_API_BASE_URL?: string;
+  /** Any other key is let be. */
+  [key: string]: unknown;
+}
+
+/** What `new CodexSipClient` takes. */
+export interface SipClientConfig {
+  domain: string;
+  wssServer: string;
+  username: string;
+  password: string;
+  targetUri: string;
+  iceServers?: RTCIceServer[];
+  iceTransportPolicy?: 'all' | 'relay';
+  defaultLanguage?: string;
+  fallbackLanguage?: string;
+  customerData?: CustomerData;
+  targetApplicationName?: string;
+  userToUserEncoding?: 'hex' | 'base64' | 'off';
+  /** 5 unless set. */
+  maxRegisterRetries?: number;
+  /** `true` unless set. */
+  infiniteReconnect?: boolean;
+  /** Milliseconds; 30,000 unless set, 0 is off. */
+  keepAliveInterval?: number;
+  /** Lines `Name: value`. */
+  extraHeaders?: string[];
+  onMetrics?: (event: MetricsEvent) => void;
+  onLog?: (event: LogEvent) => void;
+}
+
+/** How to call; what is left out comes from the configuration. */
+export interface StartCallOptions {
+  language?: string;
+  /** Lines `Name: value`, added to those of the configuration. */
+  extraHeaders?: string[];
+  targetUri?: string;
+  /** Replaces the configured data as a whole. */
+  customerData?: CustomerData;
+}
+
+export interface AcceptCallOptions {
+  language?: string;
+}
+
+export type CallState =
+  | 'idle'
+  | 'registering'
+  | 'connecting'
+  | 'ringing'
+  | 'incoming'
+  | 'connected'
+  | 'ended'
+  | 'error';
+
+export interface CallStateEvent {
+  state: CallState;
+  reason?: string;
+  causeCode?: number;
+  callId?: string;
+  tag?: string;
+  applicationName?: string;
+  customerData?: CustomerData;
+  /** How the caller is shown, such as `webcall:kqzmwbtr → voicebot`. */
+  displayFrom?: string;
+  displayTo?: string;
+  /** Why, as a word for programs. */
+  code?: string;
+}
+
+export interface IncomingCallEvent {
+  callId?: string;
+  from?: string;
+  to?: string;
+  displayFrom?: string;
+  displayTo?: string;
+  tag?: string;
+  applicationName?: string;
+  customerData?: CustomerData;
+}
+
+export interface RegistrationEvent {
+  state: 'registering' | 'registered' | 'unregistered' | 'failed';
+  attempt?: number;
+  reason?: string;
+  /** Why, as a word for programs. */
+  code?: string;
+}
+
+export interface MetricsEvent {
+  /** Milliseconds since 1970. */
+  ts: number;
+  callId?: string;
+  tag?: string;
+  iceState?: RTCIceConnectionState;
+  rttMs?: number;
+  jitterMs?: number;
+  lossPercent?: number;
+  bytesSent?: number;
+  bytesReceived?: number;
+  packetsSent?: number;
+  packetsReceived?: number;
+  /** Estimated mean opinion score, 1.0 to 4.5. */
+  mos?: number;
+  language?: string;
+  applicationName?: string;
+  customerData?: CustomerData;
+}
+
+export interface IceEvent {
+  state: RTCIceConnectionState;
+  callId?: string;
+  tag?: string;
+  applicationName?: string;
+  customerData?: CustomerData;
+}
+
+export interface DtmfEvent {
+  tone: string;
+  callId?: string;
+  tag?: string;
+  applicationName?: string;
+  customerData?: CustomerData;
+}
+
+export interface ReconnectingEvent {
+  attempt: number;
+  delayMs: number;
+}
+
+export interface LanguageEvent {
+  language: string;
+}
+
+export interface LogEvent {
+  level: 'debug' | 'info' | 'warn' | 'error';
+  message: string;
+  context?: Record<string, unknown>;
+  error?: string;
+}
+
+/** The events of a client by name. */
+export interface ClientEvents {
+  registration: RegistrationEvent;
+  call: CallStateEvent;
+  incomingCall: IncomingCallEvent;
+  metrics: MetricsEvent;
+  ice: IceEvent;
+  dtmf: DtmfEvent;
+  reconnecting: ReconnectingEvent;
+  language: LanguageEvent;
+  log: LogEvent;
+  /** The configuration is wrong, or the core could not be loaded. Comes once; every method rejects with the same. */
+  error: import('./error.js').CodexError;
+}

@@ -1,0 +1,151 @@
+//! `cargo xtask web`: the npm package `@codex/web-widget`, from Rust and TypeScript to `web-widget/npm/dist`.
+//!
+//! ```text
+//!  web-widget/browser ──cargo──► .wasm ──codex-bindgen──► dist/codex.wasm
+//!                                             └► npm/src/core/codex.js ─┐
+//!  web-widget/npm/src ──────────────────────────────────────────────────┴─esbuild─► dist/index.js
+//!                     ──tsc --strict──► dist/*.d.ts
+//! ```
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::report::{Outcome, say};
+use crate::wasm::module::break_down;
+use crate::wasm::toolchain::{TARGET, Toolchain};
+use crate::wasm::{gzipped, kilobytes, table};
+use crate::workspace::Workspace;
+use crate::{cache, limits, process};
+
+/// The folder of the package of the module; a workspace of its own.
+const MODULE_FOLDER: &str = "web-widget/browser";
+const MODULE_PACKAGE: &str = "codex-web-widget-browser";
+const MODULE_FILE: &str = "codex_web_widget_browser.wasm";
+const BINDGEN_PACKAGE: &str = "codex-bindgen";
+const NPM_FOLDER: &str = "web-widget/npm";
+/// What the package is built with, as `package.json` has it.
+const TOOLS: [&str; 2] = ["esbuild@0.28.2", "typescript@7.0.2"];
+
+/// What JavaScript and module may weigh together, in bytes after gzip.
+const MOST_BYTES: usize = 75_000;
+
+/// Builds the package and says what it weighs.
+pub(crate) fn run(workspace: &Workspace) -> Outcome {
+    match build(workspace) {
+        Ok(size) => {
+            let total = size.script + size.module;
+            let note = format!(
+                "index.js {} kB + codex.wasm {} kB = {} kB with gzip (the bar is {} kB)",
+                kilobytes(size.script),
+                kilobytes(size.module),
+                kilobytes(total),
+                kilobytes(MOST_BYTES)
+            );
+            Outcome::Passed(note)
+        }
+        Err(problem) => Outcome::Failed(problem),
+    }
+}
+
+/// What the package weighs, in bytes after gzip.
+pub(crate) struct Size {
+    script: usize,
+    module: usize,
+}
+
+/// Builds the package; quick where nothing has changed.
+pub(crate) fn build(workspace: &Workspace) -> Result<Size, String> {
+    let toolchain = Toolchain::ensure(workspace, None)?;
+    say(&format!("compiler: {}", toolchain.describe()));
+    let module = build_module(workspace, &toolchain)?;
+    let breakdown = break_down(&read(&module)?).map_err(|problem| format!("{}: {problem}", module.display()))?;
+    say(&table(&breakdown.parts));
+    let npm = workspace.root().join(NPM_FOLDER);
+    let (core, dist) = (npm.join("src/core"), npm.join("dist"));
+    for folder in [&core, &dist] {
+        // What an earlier build left must not be taken for this one's.
+        let _ = fs::remove_dir_all(folder);
+        fs::create_dir_all(folder).map_err(|error| format!("{}: {error}", folder.display()))?;
+    }
+    bind(workspace, &module, &core)?;
+    let shipped = dist.join("codex.wasm");
+    fs::rename(core.join("codex_bg.wasm"), &shipped).map_err(|error| format!("{}: {error}", shipped.display()))?;
+    let tools = tools()?;
+    let script = dist.join("index.js");
+    let mut esbuild = Command::new(tools.join("esbuild"));
+    esbuild.current_dir(&npm).args(["src/index.ts", "--bundle", "--format=esm", "--minify", "--target=es2022"]);
+    step("esbuild", esbuild.args(["--log-level=warning", "--outfile=dist/index.js"]))?;
+    step("tsc", Command::new(tools.join("tsc")).current_dir(&npm).args(["--project", "."]))?;
+    let size = |file: &Path| {
+        let plain = std::env::temp_dir().join(format!("codex-web-{}", std::process::id()));
+        fs::copy(file, &plain).map_err(|error| format!("{}: {error}", file.display()))?;
+        let size = gzipped(&plain);
+        for file in [plain.clone(), plain.with_extension("gz")] {
+            let _ = fs::remove_file(file);
+        }
+        size.ok_or_else(|| "gzip is not installed".to_owned())
+    };
+    Ok(Size { script: size(&script)?, module: size(&shipped)? })
+}
+
+/// The module as the compiler leaves it, names of functions included.
+fn build_module(workspace: &Workspace, toolchain: &Toolchain) -> Result<PathBuf, String> {
+    let folder = workspace.target_folder().join(match toolchain {
+        Toolchain::Here => "web",
+        Toolchain::Debian(_) => "web-debian",
+    });
+    let mut command = workspace.cargo(&["build", "--release", "--package", MODULE_PACKAGE, "--target", TARGET]);
+    command.current_dir(workspace.root().join(MODULE_FOLDER)).arg("--target-dir").arg(&folder);
+    step("building the module", toolchain.apply(&mut command))?;
+    Ok(folder.join(TARGET).join("release").join(MODULE_FILE))
+}
+
+fn bind(workspace: &Workspace, module: &Path, core: &Path) -> Result<(), String> {
+    let folder = workspace.target_folder().join("web");
+    let mut command = workspace.cargo(&["run", "--quiet", "--package", BINDGEN_PACKAGE, "--target-dir"]);
+    command.arg(folder).current_dir(workspace.root().join(MODULE_FOLDER)).arg("--").arg(module).arg(core);
+    step("codex-bindgen", &mut command)
+}
+
+/// The folder of the commands that `package.json` names, kept in the cache.
+fn tools() -> Result<PathBuf, String> {
+    if !process::succeeds(Command::new("npm").arg("--version")) {
+        return Err("node and npm are not installed".to_owned());
+    }
+    let folder = cache::folder()?.join(format!("web-tools-{}", TOOLS.join("-").replace('@', "-")));
+    let commands = folder.join("node_modules/.bin");
+    if !["esbuild", "tsc"].iter().all(|name| commands.join(name).exists()) {
+        fs::create_dir_all(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
+        let mut command = Command::new("npm");
+        command.current_dir(&folder).args(["install", "--no-fund", "--no-audit", "--ignore-scripts"]).args(TOOLS);
+        let ended = process::run("npm", &mut command, limits::NPM);
+        if !ended.success() {
+            return Err(format!("npm install {}: {}", TOOLS.join(" "), ended.describe()));
+        }
+    }
+    Ok(commands)
+}
+
+fn step(what: &str, command: &mut Command) -> Result<(), String> {
+    let ended = process::run(what, command, limits::BUILD);
+    if ended.success() { Ok(()) } else { Err(format!("{what}: {}", ended.describe())) }
+}
+
+fn read(file: &Path) -> Result<Vec<u8>, String> {
+    fs::read(file).map_err(|error| format!("{}: {error}", file.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_package_names_the_tools_that_it_is_built_with() {
+        let manifest = include_str!("../../web-widget/npm/package.json");
+        for tool in TOOLS {
+            let (name, version) = tool.split_once('@').unwrap();
+            assert!(manifest.contains(&format!("\"{name}\": \"{version}\"")), "{tool}");
+        }
+    }
+}

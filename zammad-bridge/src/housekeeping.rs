@@ -1,0 +1,67 @@
+//! What has to be done from time to time: calls whose end never came are closed, old records deleted.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::MissedTickBehavior;
+use tracing::{info, warn};
+
+use crate::clock::Clock;
+use crate::store::CallStore;
+
+/// How often it is looked.
+pub const HOUSEKEEPING_INTERVAL: Duration = Duration::from_secs(60);
+/// How many records are closed or deleted in one go; others may write in between.
+pub const RECORDS_AT_A_TIME: usize = 500;
+
+/// Closes and deletes, until it is dropped.
+pub async fn keep_house(
+    store: Arc<dyn CallStore>,
+    clock: Arc<dyn Clock>,
+    call_max_age: Duration,
+    retain: Option<Duration>,
+) {
+    let mut ticks = tokio::time::interval(HOUSEKEEPING_INTERVAL);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        let mut closed = 0;
+        loop {
+            let now = clock.now();
+            match store.reap(now - call_max_age, now, RECORDS_AT_A_TIME).await {
+                Ok(count) => {
+                    closed += count;
+                    if count < RECORDS_AT_A_TIME as u64 {
+                        break;
+                    }
+                }
+                Err(fault) => {
+                    warn!(%fault, "calls whose end never came cannot be closed");
+                    break;
+                }
+            }
+        }
+        if closed > 0 {
+            info!(closed, "calls whose end never came were closed");
+        }
+        let Some(retain) = retain else { continue };
+        let mut deleted = 0;
+        loop {
+            match store.sweep(clock.now() - retain, RECORDS_AT_A_TIME).await {
+                Ok(count) => {
+                    deleted += count;
+                    if count < RECORDS_AT_A_TIME as u64 {
+                        break;
+                    }
+                }
+                Err(fault) => {
+                    warn!(%fault, "old records cannot be deleted");
+                    break;
+                }
+            }
+        }
+        if deleted > 0 {
+            info!(deleted, "old records were deleted");
+        }
+    }
+}

@@ -1,0 +1,43 @@
+//! The sidecar between jambonz and Zammad: every call in Zammad's caller log, readable, in order, whatever happens.
+//!
+//! ```text
+//! jambonz ──call_hook──►┐                    ┌─► upstream application hook
+//!         ──status────►│ receive ─ commit ─► call book + outbox ─ deliver ─► Zammad CTI, tickets
+//! core-sip client ────►┘                        (store)                └─► admin page, metrics
+//! ```
+//!
+//! | module | what it is |
+//! |---|---|
+//! | [`call_book`] | facts of a call in, one record out, and what Zammad should be told of it: pure |
+//! | [`record`] | what an agent sees, in English and Russian: pure |
+//! | [`store`] | the port [`store::CallStore`]: facts are on disk before they are acknowledged; adapter on SQLite |
+//! | [`delivery`] | the port [`delivery::Zammad`]; order, retries, circuit, dead letters; caller log and tickets |
+//! | [`receive`] | jambonz' hooks, reports of other programs, and the application behind the bridge |
+//! | [`config`] | settings from flags, environment, `.env` and TOML, all problems told at once |
+//! | [`bridge`], [`housekeeping`] | everything together: what `codex-zammad-bridge serve` runs |
+//! | [`admin`], [`metrics`] | the admin page, health, the list of calls; what is counted |
+//! | [`control`] | what commands ask of a bridge that runs |
+//! | [`clock`], [`error`] | time that comes in from outside; what can go wrong and what to do |
+//!
+//! # What is promised
+//!
+//! A fact that was acknowledged is on disk, and Zammad is told of it at least once, strictly in order within its call.
+//! It is told again only if the process died between Zammad's answer and our note of it: at most as many times as
+//! requests may be under way ([`delivery::ZammadSettings::concurrency`]).
+
+pub mod admin;
+pub mod bridge;
+pub mod call_book;
+pub mod clock;
+pub mod config;
+pub mod control;
+pub mod delivery;
+pub mod error;
+pub mod housekeeping;
+pub mod http_client;
+pub mod metrics;
+pub mod receive;
+pub mod record;
+pub mod store;
+
+pub use error::{Error, Result};

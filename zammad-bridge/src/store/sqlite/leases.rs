@@ -1,0 +1,59 @@
+//! Leases on lanes, in memory: no other process has the file, and after a restart nobody holds one.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use crate::call_book::Channel;
+use crate::clock::UnixMillis;
+use crate::store::{Lease, RecordId};
+
+type LaneKey = (RecordId, Channel);
+
+#[derive(Debug, Default)]
+pub(super) struct Leases {
+    inner: Mutex<Inner>,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    held: HashMap<LaneKey, (i64, UnixMillis)>,
+    last_token: i64,
+}
+
+impl Leases {
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        // Nothing between lock and unlock can leave the map half changed.
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The lanes leased now; leases that have run out are dropped.
+    pub(super) fn held(&self, now: UnixMillis) -> HashMap<LaneKey, ()> {
+        let mut inner = self.lock();
+        inner.held.retain(|_, (_, until)| *until > now);
+        inner.held.keys().map(|key| (*key, ())).collect()
+    }
+
+    /// Leases a lane, unless it has been leased meanwhile.
+    pub(super) fn take(&self, record: RecordId, channel: Channel, until: UnixMillis) -> Option<Lease> {
+        let mut inner = self.lock();
+        if inner.held.contains_key(&(record, channel)) {
+            return None;
+        }
+        inner.last_token += 1;
+        let token = inner.last_token;
+        inner.held.insert((record, channel), (token, until));
+        Some(Lease { record, channel, token })
+    }
+
+    /// Whether this lease is the lane's, run out or not.
+    pub(super) fn holds(&self, lease: &Lease) -> bool {
+        self.lock().held.get(&(lease.record, lease.channel)).is_some_and(|(token, _)| *token == lease.token)
+    }
+
+    pub(super) fn end(&self, lease: &Lease) {
+        let mut inner = self.lock();
+        if inner.held.get(&(lease.record, lease.channel)).is_some_and(|(token, _)| *token == lease.token) {
+            inner.held.remove(&(lease.record, lease.channel));
+        }
+    }
+}
