@@ -12,7 +12,7 @@ use codex_core_sip::client::{
     METRICS_INTERVAL, MediaCommand, MediaReply, PREPARED_FOR, Reply, StartCall,
 };
 use codex_core_sip::config::SipClientConfig;
-use codex_core_sip::event::{CallEvent, CallState, Event, IceState, LogLevel, RegistrationState};
+use codex_core_sip::event::{CallEvent, CallState, Event, IceState, LogLevel, QualityMeasure, RegistrationState};
 use codex_core_sip::header_field::{HeaderField, HeaderName, HeaderValue};
 use codex_core_sip::media::{MediaNotice, MediaStatistics};
 use codex_core_sip::metadata::{CustomerData, LanguageTag};
@@ -1078,4 +1078,33 @@ fn a_call_may_begin_while_it_is_being_prepared() {
     let call = line.media_call.unwrap();
     line.input(ClientInput::Media { call, reply: MediaReply::Offer(Ok(sdp("offer"))) });
     line.incoming_at_edge();
+}
+
+#[test]
+fn a_call_that_becomes_bad_is_told_once_and_when_it_mends() {
+    let (mut line, _) = Line::connected(config());
+    let read = |line: &mut Line, rtt_ms: u64, lost: u64| {
+        line.statistics.packets_received += 100 - lost;
+        line.statistics.packets_lost += lost;
+        line.statistics.round_trip_time = Some(Duration::from_millis(rtt_ms));
+        line.run(METRICS_INTERVAL);
+    };
+    for (rtt_ms, lost) in [(40, 0), (401, 0), (500, 6), (390, 6), (319, 0), (40, 0), (40, 0)] {
+        read(&mut line, rtt_ms, lost);
+    }
+    let told: Vec<_> = line
+        .events
+        .iter()
+        .filter_map(|event| match event {
+            Event::Quality(event) if event.measure != QualityMeasure::Mos => Some((event.measure, event.bad)),
+            _ => None,
+        })
+        .collect();
+    let expected = [
+        (QualityMeasure::RoundTripTime, true),
+        (QualityMeasure::Loss, true),
+        (QualityMeasure::RoundTripTime, false),
+        (QualityMeasure::Loss, false),
+    ];
+    assert_eq!(told, expected);
 }

@@ -2,10 +2,11 @@
 
 mod hold;
 mod prepare;
+mod quality_warnings;
 mod recovery;
 mod transfer;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,7 +17,8 @@ use crate::config::SipClientConfig;
 use crate::error::{Error, MediaFault, Result};
 use crate::event::{
     CallEvent, CallState, DtmfEvent, Event, HoldEvent, IceEvent, IceState, IncomingCallEvent, LanguageEvent, LogEvent,
-    LogLevel, MetricsEvent, ReconnectingEvent, RegistrationEvent, RegistrationState, TransferEvent,
+    LogLevel, MetricsEvent, QualityEvent, QualityMeasure, ReconnectingEvent, RegistrationEvent, RegistrationState,
+    TransferEvent,
 };
 use crate::header_field::{HeaderField, HeaderName, HeaderValue};
 use crate::media::jitter_buffer;
@@ -312,6 +314,8 @@ struct Call {
     media_due: Option<Time>,
     recovery: recovery::Recovery,
     hold: hold::Hold,
+    /// In what respects it is bad.
+    bad: BTreeSet<QualityMeasure>,
     /// Who waits for the far end to be transferred.
     transfer_waiting: Option<CommandId>,
     /// What the program asked for, to try once more if the flow is lost before the answer.
@@ -725,6 +729,7 @@ impl ClientSession {
             media_due: matches!(prepared, Some((_, None))).then(|| self.now + MEDIA_PREPARATION_TIMEOUT),
             recovery: recovery::Recovery::default(),
             hold: hold::Hold::default(),
+            bad: BTreeSet::new(),
             transfer_waiting: None,
             start,
             is_second_try: instead_of.is_some(),
@@ -1107,7 +1112,16 @@ impl ClientSession {
             report = Some((LogLevel::Error, "no audio packets from the far end", Some(Error::Media { fault })));
         }
         let context = call_context(call);
+        let measured = [
+            (QualityMeasure::RoundTripTime, event.rtt_ms),
+            (QualityMeasure::Jitter, event.jitter_ms),
+            (QualityMeasure::Loss, event.loss_percent),
+            (QualityMeasure::Mos, event.mos),
+        ];
         self.event(Event::Metrics(event));
+        if up {
+            self.warn_of_quality(&measured);
+        }
         if let Some((level, message, error)) = report {
             self.log(level, message, context, error.as_ref());
         }
@@ -1378,6 +1392,7 @@ impl ClientSession {
             media_due: None,
             recovery: recovery::Recovery::default(),
             hold: hold::Hold::default(),
+            bad: BTreeSet::new(),
             transfer_waiting: None,
             start: StartCall::default(),
             is_second_try: false,
