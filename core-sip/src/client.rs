@@ -14,7 +14,8 @@ mod network_watch;
 
 pub use session::{
     AcceptCall, ClientCommand, ClientInput, ClientOutput, ClientSession, CommandId, DTMF_DURATION,
-    MEDIA_PREPARATION_TIMEOUT, METRICS_INTERVAL, MediaCommand, MediaReply, Reply, StartCall, dtmf_of_info,
+    MEDIA_PREPARATION_TIMEOUT, METRICS_INTERVAL, MediaCommand, MediaReply, PREPARED_FOR, Reply, StartCall,
+    dtmf_of_info,
 };
 
 #[cfg(feature = "client")]

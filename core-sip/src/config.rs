@@ -68,6 +68,8 @@ pub struct SipClientConfig {
     pub ice_restart_after: Duration,
     /// How long a call without media may go on while they are being mended; then it ends.
     pub media_recovery_timeout: Duration,
+    /// From where on a call counts as bad.
+    pub quality_thresholds: QualityThresholds,
     /// How long a call may go without a packet from the far end before it is reported.
     pub no_packets_timeout: Duration,
     /// Certificates of authorities that are trusted beside the system's, in PEM.
@@ -133,6 +135,7 @@ impl SipClientConfig {
             session_expires: Some(Duration::from_secs(1800)),
             ice_restart_after: Duration::from_secs(1),
             media_recovery_timeout: Duration::from_secs(30),
+            quality_thresholds: QualityThresholds::default(),
             no_packets_timeout: Duration::from_secs(10),
             extra_ca_certificates_pem: Vec::new(),
         }
@@ -255,6 +258,31 @@ fn problem(key: &str, value: Option<&str>, what: &str, example: &str) -> Configu
         value: value.map(|value| value.chars().take(128).collect()),
         problem: what.to_owned(),
         example: example.to_owned(),
+    }
+}
+
+/// From where on a call counts as bad; each crossing is told as an event `quality`, and so is the way back. `None` is
+/// never told.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct QualityThresholds {
+    /// A longer round trip: people begin to talk over each other (ITU-T G.114 asks for 150 ms one way).
+    pub round_trip_time: Option<Duration>,
+    /// More jitter: the jitter buffer cannot follow.
+    pub jitter: Option<Duration>,
+    /// A larger share of lost packets, in percent.
+    pub loss_percent: Option<f64>,
+    /// A lower mean opinion score, 1.0 to 4.5.
+    pub mos: Option<f64>,
+}
+
+impl Default for QualityThresholds {
+    fn default() -> Self {
+        Self {
+            round_trip_time: Some(Duration::from_millis(400)),
+            jitter: Some(Duration::from_millis(50)),
+            loss_percent: Some(5.0),
+            mos: Some(3.5),
+        }
     }
 }
 

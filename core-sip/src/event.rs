@@ -31,6 +31,8 @@ pub enum Event {
     Hold(HoldEvent),
     /// `transfer`.
     Transfer(TransferEvent),
+    /// `quality`.
+    Quality(QualityEvent),
     /// `reconnecting`.
     Reconnecting(ReconnectingEvent),
     /// `language`.
@@ -302,6 +304,47 @@ pub struct TransferEvent {
     /// Its phrase.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+    /// The SIP Call-ID.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub call_id: Option<String>,
+    /// The call's tag.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tag: Option<String>,
+    /// The application's name, if it is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub application_name: Option<String>,
+    /// Who is calling and why.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub customer_data: Option<Arc<CustomerData>>,
+}
+
+/// What is bad about a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "camelCase")]
+#[non_exhaustive]
+pub enum QualityMeasure {
+    /// The round-trip time, in milliseconds.
+    RoundTripTime,
+    /// The jitter, in milliseconds.
+    Jitter,
+    /// The share of lost packets, in percent.
+    Loss,
+    /// The estimated mean opinion score.
+    Mos,
+}
+
+/// A call has become bad in one respect, or good again.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct QualityEvent {
+    /// In which respect.
+    pub measure: QualityMeasure,
+    /// Whether it is bad now.
+    pub bad: bool,
+    /// What was measured, in the measure's unit.
+    pub value: f64,
+    /// From where on it counts as bad.
+    pub threshold: f64,
     /// The SIP Call-ID.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub call_id: Option<String>,

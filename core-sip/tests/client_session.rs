@@ -9,10 +9,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use codex_core_sip::client::{
     AcceptCall, ClientCommand, ClientInput, ClientOutput, ClientSession, CommandId, MEDIA_PREPARATION_TIMEOUT,
-    METRICS_INTERVAL, MediaCommand, MediaReply, Reply, StartCall,
+    METRICS_INTERVAL, MediaCommand, MediaReply, PREPARED_FOR, Reply, StartCall,
 };
 use codex_core_sip::config::SipClientConfig;
-use codex_core_sip::event::{CallEvent, CallState, Event, IceState, LogLevel, RegistrationState};
+use codex_core_sip::event::{CallEvent, CallState, Event, IceState, LogLevel, QualityMeasure, RegistrationState};
 use codex_core_sip::header_field::{HeaderField, HeaderName, HeaderValue};
 use codex_core_sip::media::{MediaNotice, MediaStatistics};
 use codex_core_sip::metadata::{CustomerData, LanguageTag};
@@ -1050,4 +1050,92 @@ fn a_change_of_network_moves_signalling_and_media() {
     assert!(line.flow.is_some() && line.flow != before);
     assert_eq!(restarts(&line), 1);
     assert_eq!(line.client.state(), CallState::Connected);
+}
+
+fn offers_made(line: &Line) -> usize {
+    line.media.iter().filter(|order| matches!(order, MediaCommand::CreateOffer(_))).count()
+}
+
+#[test]
+fn a_call_that_was_prepared_sends_its_invite_at_once() {
+    let mut line = Line::registered(config());
+    let prepare = line.ask(ClientCommand::Prepare);
+    assert_eq!(line.answer(prepare), Some(Ok(Reply::Done)));
+    assert!(!line.methods_sent().contains(&"INVITE".to_owned()));
+    line.media_hangs = true;
+    line.ask(ClientCommand::StartCall(Box::default()));
+    line.media_hangs = false;
+    let (call, _) = line.incoming_at_edge();
+    line.edge_does(Command::Answer { call, sdp: sdp("answer"), headers: Vec::new() });
+    assert_eq!((line.client.state(), offers_made(&line)), (CallState::Connected, 1));
+    let prepare = line.ask(ClientCommand::Prepare);
+    assert!(matches!(line.answer(prepare), Some(Err(Error::WrongState { .. }))));
+}
+
+#[test]
+fn what_was_prepared_is_dropped_when_it_is_old_and_renewed_when_the_network_changes() {
+    let mut line = Line::registered(config());
+    line.ask(ClientCommand::Prepare);
+    line.ask(ClientCommand::NetworkChanged);
+    assert_eq!(offers_made(&line), 2);
+    line.run(PREPARED_FOR - Duration::from_secs(1));
+    assert!(!matches!(line.media.last(), Some(MediaCommand::Close)));
+    line.run(Duration::from_secs(2));
+    assert!(matches!(line.media.last(), Some(MediaCommand::Close)));
+    line.ask(ClientCommand::StartCall(Box::default()));
+    line.incoming_at_edge();
+    assert_eq!(offers_made(&line), 3);
+
+    // A failure is told, and the next call tries for itself.
+    let mut line = Line::registered(config());
+    let fault = Error::Media { fault: MediaFault::Engine("no".to_owned()) };
+    line.media_fails = Some(fault.clone());
+    let prepare = line.ask(ClientCommand::Prepare);
+    assert_eq!(line.answer(prepare), Some(Err(fault)));
+    line.media_fails = None;
+    line.ask(ClientCommand::StartCall(Box::default()));
+    line.incoming_at_edge();
+}
+
+#[test]
+fn a_call_may_begin_while_it_is_being_prepared() {
+    let mut line = Line::registered(config());
+    line.media_hangs = true;
+    let prepare = line.ask(ClientCommand::Prepare);
+    assert_eq!(line.answer(prepare), None);
+    line.ask(ClientCommand::StartCall(Box::default()));
+    assert_eq!((line.answer(prepare), offers_made(&line)), (Some(Ok(Reply::Done)), 1));
+    line.media_hangs = false;
+    let call = line.media_call.unwrap();
+    line.input(ClientInput::Media { call, reply: MediaReply::Offer(Ok(sdp("offer"))) });
+    line.incoming_at_edge();
+}
+
+#[test]
+fn a_call_that_becomes_bad_is_told_once_and_when_it_mends() {
+    let (mut line, _) = Line::connected(config());
+    let read = |line: &mut Line, rtt_ms: u64, lost: u64| {
+        line.statistics.packets_received += 100 - lost;
+        line.statistics.packets_lost += lost;
+        line.statistics.round_trip_time = Some(Duration::from_millis(rtt_ms));
+        line.run(METRICS_INTERVAL);
+    };
+    for (rtt_ms, lost) in [(40, 0), (401, 0), (500, 6), (390, 6), (319, 0), (40, 0), (40, 0)] {
+        read(&mut line, rtt_ms, lost);
+    }
+    let told: Vec<_> = line
+        .events
+        .iter()
+        .filter_map(|event| match event {
+            Event::Quality(event) if event.measure != QualityMeasure::Mos => Some((event.measure, event.bad)),
+            _ => None,
+        })
+        .collect();
+    let expected = [
+        (QualityMeasure::RoundTripTime, true),
+        (QualityMeasure::Loss, true),
+        (QualityMeasure::RoundTripTime, false),
+        (QualityMeasure::Loss, false),
+    ];
+    assert_eq!(told, expected);
 }

@@ -92,8 +92,7 @@ async fn carry(number: u64, near: TcpStream, port: u16, mut orders: watch::Recei
 
 async fn copy(number: u64, mut from: OwnedReadHalf, mut to: OwnedWriteHalf, orders: watch::Receiver<Order>) {
     let mut buffer = vec![0; 16 * 1024];
-    loop {
-        let Ok(read @ 1..) = from.read(&mut buffer).await else { break };
+    while let Ok(read @ 1..) = from.read(&mut buffer).await {
         if matches!(*orders.borrow(), Order::HoldBefore(first) if number < first) {
             continue;
         }

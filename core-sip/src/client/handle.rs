@@ -153,6 +153,17 @@ impl CodexSipClient {
         self.ask(ClientCommand::Unregister).await.map(drop)
     }
 
+    /// Opens the audio source and makes the offer of the next call in advance, so that [`Self::start_call`] sends its
+    /// INVITE at once: call it when somebody is about to call. What it made is kept for
+    /// [`PREPARED_FOR`](super::PREPARED_FOR), and renewed when the network changes. Returns when the offer is there.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::WrongState`] if there is a call, [`Error::Audio`] and [`Error::Media`] if the offer cannot be made.
+    pub async fn prepare(&self) -> Result<()> {
+        self.ask(ClientCommand::Prepare).await.map(drop)
+    }
+
     /// Calls; registers first if need be. Returns the Call-ID when the INVITE is on its way; `call` events tell how
     /// it goes on.
     ///

@@ -1,10 +1,12 @@
 //! [`ClientSession`]: the client without I/O.
 
 mod hold;
+mod prepare;
+mod quality_warnings;
 mod recovery;
 mod transfer;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,7 +17,8 @@ use crate::config::SipClientConfig;
 use crate::error::{Error, MediaFault, Result};
 use crate::event::{
     CallEvent, CallState, DtmfEvent, Event, HoldEvent, IceEvent, IceState, IncomingCallEvent, LanguageEvent, LogEvent,
-    LogLevel, MetricsEvent, ReconnectingEvent, RegistrationEvent, RegistrationState, TransferEvent,
+    LogLevel, MetricsEvent, QualityEvent, QualityMeasure, ReconnectingEvent, RegistrationEvent, RegistrationState,
+    TransferEvent,
 };
 use crate::header_field::{HeaderField, HeaderName, HeaderValue};
 use crate::media::jitter_buffer;
@@ -44,6 +47,9 @@ pub const DTMF_DURATION: Duration = Duration::from_millis(160);
 /// the microphone.
 pub const MEDIA_PREPARATION_TIMEOUT: Duration = Duration::from_secs(60);
 
+/// How long what [`ClientCommand::Prepare`] made is kept: it holds sockets and the microphone, and NATs forget.
+pub const PREPARED_FOR: Duration = Duration::from_secs(60);
+
 /// The headers of a call, longer names and more of them than this are not sent.
 const EXTRA_HEADERS_LIMIT: usize = 64;
 
@@ -60,6 +66,9 @@ pub enum ClientCommand {
     Register,
     /// Give the registration up and stop reconnecting.
     Unregister,
+    /// Make the media session and the offer of the next call in advance, so that its INVITE goes out at once. Answered
+    /// when the offer is there; it is kept for [`PREPARED_FOR`].
+    Prepare,
     /// Call. Registers first if need be. Answered with [`Reply::CallId`] when the INVITE is on its way.
     StartCall(Box<StartCall>),
     /// End the call, whatever its state. It is over here at once; answered when the far end knows.
@@ -308,6 +317,8 @@ struct Call {
     media_due: Option<Time>,
     recovery: recovery::Recovery,
     hold: hold::Hold,
+    /// In what respects it is bad.
+    bad: BTreeSet<QualityMeasure>,
     /// Who waits for the far end to be transferred.
     transfer_waiting: Option<CommandId>,
     /// What the program asked for, to try once more if the flow is lost before the answer.
@@ -379,6 +390,7 @@ pub struct ClientSession {
     speaker_muted: bool,
     registration: Registration,
     call: Option<Call>,
+    prepared: Option<prepare::Prepared>,
     next_call: u64,
     register_waiting: Vec<CommandId>,
     unregister_waiting: Vec<CommandId>,
@@ -429,6 +441,7 @@ impl ClientSession {
             speaker_muted: false,
             registration: Registration::None,
             call: None,
+            prepared: None,
             next_call: 1,
             register_waiting: Vec::new(),
             unregister_waiting: Vec::new(),
@@ -466,8 +479,9 @@ impl ClientSession {
         let metrics = self.call.as_ref().and_then(|call| call.next_metrics);
         let media = self.call.as_ref().and_then(|call| call.media_due);
         let recovery = self.call.as_ref().and_then(|call| call.recovery.next_timeout());
+        let prepared = self.prepared.as_ref().map(prepare::Prepared::until);
         let second_try = self.call.as_ref().and_then(|call| call.second_try_until);
-        [metrics, media, recovery, second_try, self.user_agent.next_timeout()].into_iter().flatten().min()
+        [metrics, media, recovery, second_try, prepared, self.user_agent.next_timeout()].into_iter().flatten().min()
     }
 
     /// What is to be done next, until there is nothing.
@@ -489,6 +503,7 @@ impl ClientSession {
                 self.media_preparation_due();
                 self.recovery_due();
                 self.second_try_due();
+                self.prepared_due();
             }
             ClientInput::Command { id, command } => self.command(id, command),
             ClientInput::Media { call, reply } => self.media(call, reply),
@@ -518,6 +533,7 @@ impl ClientSession {
                     self.agent(Input::Command(Command::Unregister));
                 }
             }
+            ClientCommand::Prepare => self.prepare(id),
             ClientCommand::StartCall(start) => {
                 if let Err(error) = self.start_call(id, *start) {
                     self.done(id, Err(error));
@@ -705,13 +721,16 @@ impl ClientSession {
             let name = "In-Reply-To";
             headers.push(HeaderField { name: HeaderName::from_static(name), value: HeaderValue::sanitized(before) });
         }
-        let handle = CallHandle(self.next_call);
-        self.next_call += 1;
+        let prepared = self.take_prepared();
+        let handle = match &prepared {
+            Some((handle, _)) => *handle,
+            None => self.new_handle(),
+        };
         let span = call_span(&tag, &call_id, &display);
         self.call = Some(Call {
             handle,
             state: CallState::Connecting,
-            step: Step::Preparing { offer: None },
+            step: Step::Preparing { offer: prepared.as_ref().and_then(|(_, offer)| offer.clone()) },
             call_id,
             tag,
             display,
@@ -727,9 +746,10 @@ impl ClientSession {
             last_packet: self.now,
             silence_reported: false,
             next_metrics: None,
-            media_due: None,
+            media_due: matches!(prepared, Some((_, None))).then(|| self.now + MEDIA_PREPARATION_TIMEOUT),
             recovery: recovery::Recovery::default(),
             hold: hold::Hold::default(),
+            bad: BTreeSet::new(),
             transfer_waiting: None,
             start,
             is_second_try: instead_of.is_some(),
@@ -737,9 +757,12 @@ impl ClientSession {
             span,
         });
         self.log_call("calling");
-        self.order_media(MediaCommand::CreateOffer(self.media_settings()));
+        if prepared.is_none() {
+            self.order_media(MediaCommand::CreateOffer(self.media_settings()));
+        }
         if self.registration == Registration::Registered {
             self.set_state(CallState::Connecting);
+            self.invite_if_ready();
         } else {
             self.set_state(CallState::Registering);
             self.agent(Input::Command(Command::Register));
@@ -803,6 +826,10 @@ impl ClientSession {
 
     fn accept(&mut self, id: CommandId, accept: AcceptCall) {
         let settings = self.media_settings();
+        if matches!(&self.call, Some(Call { step: Step::Offered { .. }, .. })) {
+            // It holds the microphone.
+            self.drop_prepared();
+        }
         let Some(Call { step: Step::Offered { offer }, .. }) = &mut self.call else {
             return self.done(
                 id,
@@ -859,6 +886,7 @@ impl ClientSession {
         if self.call.is_some() {
             self.end_call(CallState::Ended, Some("the client is destroyed".to_owned()), None, None);
         }
+        self.drop_prepared();
         self.agent(Input::Command(Command::Destroy));
         let waiting = [
             std::mem::take(&mut self.register_waiting),
@@ -942,6 +970,9 @@ impl ClientSession {
     // ---- media --------------------------------------------------------------------------------------------------
 
     fn media(&mut self, handle: CallHandle, reply: MediaReply) {
+        if self.prepared.as_ref().is_some_and(|prepared| prepared.handle() == handle) {
+            return self.prepared_media(reply);
+        }
         if let MediaReply::DtmfSent(id, tone, result) = reply {
             return self.dtmf_sent(handle, id, tone, result);
         }
@@ -1101,7 +1132,16 @@ impl ClientSession {
             report = Some((LogLevel::Error, "no audio packets from the far end", Some(Error::Media { fault })));
         }
         let context = call_context(call);
+        let measured = [
+            (QualityMeasure::RoundTripTime, event.rtt_ms),
+            (QualityMeasure::Jitter, event.jitter_ms),
+            (QualityMeasure::Loss, event.loss_percent),
+            (QualityMeasure::Mos, event.mos),
+        ];
         self.event(Event::Metrics(event));
+        if up {
+            self.warn_of_quality(&measured);
+        }
         if let Some((level, message, error)) = report {
             self.log(level, message, context, error.as_ref());
         }
@@ -1372,6 +1412,7 @@ impl ClientSession {
             media_due: None,
             recovery: recovery::Recovery::default(),
             hold: hold::Hold::default(),
+            bad: BTreeSet::new(),
             transfer_waiting: None,
             start: StartCall::default(),
             is_second_try: false,

@@ -251,6 +251,7 @@ impl ClientSession {
     pub(super) fn network_changed(&mut self) {
         self.log(LogLevel::Info, "the network changed", Map::new(), None);
         self.agent(Input::Command(Command::NetworkChanged));
+        self.renew_prepared();
         self.restart_media();
     }
 

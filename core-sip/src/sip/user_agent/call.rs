@@ -66,6 +66,8 @@ pub(super) struct Inviting {
     pub(super) cancel: Option<Cancel>,
     /// The branches that have rung or sent early media.
     pub(super) early: Vec<Early>,
+    /// Where it was sent, the first target included.
+    pub(super) tried: Vec<String>,
 }
 
 /// The call is to end before it is answered.

@@ -82,6 +82,11 @@ impl UserAgent {
         self.send_attempt(now, request, purpose, Attempt::default())
     }
 
+    /// Sends `request` as one that has not been tried before.
+    pub(super) fn send_again(&mut self, now: Time, request: Request, purpose: Purpose) -> Result<Arc<str>> {
+        self.send_attempt(now, request, purpose, Attempt::default())
+    }
+
     fn send_attempt(&mut self, now: Time, request: Request, purpose: Purpose, attempt: Attempt) -> Result<Arc<str>> {
         let branch = identity::branch(&mut *self.random.0);
         let via = self.identity.via(&branch);
@@ -241,6 +246,10 @@ impl UserAgent {
             self.digests.accepted(&client.request, response);
         }
         if status == StatusCode::SESSION_INTERVAL_TOO_SMALL && self.lengthen_interval(now, client, response) {
+            return;
+        }
+        let redirection = matches!(status.as_u16(), 300..=302);
+        if redirection && self.redirected(now, client, response) {
             return;
         }
         match client.purpose {

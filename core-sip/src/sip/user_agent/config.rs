@@ -124,6 +124,9 @@ pub struct UserAgentConfig {
     pub timers: TimerSettings,
     /// How long an outgoing call may go unanswered before it is cancelled.
     pub no_answer_timeout: Duration,
+    /// How many times a call of ours follows a redirection (300, 301, 302); 0 for never. It then goes to the address that
+    /// the far end names, by way of the same edge.
+    pub max_redirects: usize,
     /// How long an incoming call may go unanswered before it is refused with 480.
     pub ring_timeout: Duration,
     /// The value of `User-Agent` (and `Server`).
@@ -164,6 +167,7 @@ impl UserAgentConfig {
             session_expires: Some(Duration::from_secs(1800)),
             timers: TimerSettings::default(),
             no_answer_timeout: Duration::from_secs(60),
+            max_redirects: 3,
             ring_timeout: Duration::from_secs(180),
             user_agent: None,
             register_headers: Vec::new(),

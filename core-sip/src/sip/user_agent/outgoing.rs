@@ -24,6 +24,9 @@ use super::request::{Request, field};
 use super::timers::Timer;
 use super::{CallHandle, EndedBy, UaEvent, UserAgent};
 
+/// Addresses of a redirection that are looked at.
+const MOST_ALTERNATIVES: usize = 16;
+
 /// The type of session descriptions.
 pub(super) const SDP: HeaderValue = HeaderValue::from_static("application/sdp");
 
@@ -112,6 +115,7 @@ impl UserAgent {
         let Phase::Queued(request) = std::mem::replace(&mut call.phase, Phase::Over) else { return };
         self.timers.stop(&Timer::FlowWait(handle));
         let (from, sequence) = (request.from.clone(), request.sequence);
+        let target = request.uri.clone();
         let local_tag = from.rsplit_once(";tag=").map(|(_, tag)| tag.to_owned()).unwrap_or_default();
         let offer = request.body.as_ref().map(|(_, body)| String::from_utf8_lossy(body).into_owned());
         match self.send_request(now, *request, Purpose::Invite(handle)) {
@@ -119,8 +123,13 @@ impl UserAgent {
             Ok(key) => {
                 if let Some(call) = self.calls.get_mut(&handle) {
                     let offer = offer.unwrap_or_default();
-                    call.phase =
-                        Phase::Inviting(Inviting { offer, provisional: false, cancel: None, early: Vec::new() });
+                    call.phase = Phase::Inviting(Inviting {
+                        offer,
+                        provisional: false,
+                        cancel: None,
+                        early: Vec::new(),
+                        tried: vec![target],
+                    });
                     call.invite = Some(SentInvite { key, from, local_tag, sequence, acks: Vec::new() });
                 }
             }
@@ -291,6 +300,50 @@ impl UserAgent {
         let request = self.in_dialog(&mut dialog, Method::Bye, Vec::new(), None);
         if let Err(error) = self.send_request(now, request, Purpose::ForkBye) {
             self.log(LogLevel::Warn, format!("a forked call could not be ended: {error}"));
+        }
+    }
+
+    /// A redirection (RFC 3261 §8.1.3.4): the INVITE goes to the best address that it names and that was not tried yet.
+    /// False if there is none, or enough of them were followed: then the redirection is the answer.
+    pub(super) fn redirected(&mut self, now: Time, client: &super::Client, response: &Message) -> bool {
+        let Purpose::Invite(call) = client.purpose else { return false };
+        let most = self.config.max_redirects;
+        let Some(Phase::Inviting(inviting)) = self.calls.get_mut(&call).map(|call| &mut call.phase) else {
+            return false;
+        };
+        if inviting.tried.len() > most {
+            return false;
+        }
+        let quality = |value: Option<std::borrow::Cow<'_, str>>| {
+            value.and_then(|value| value.parse::<f32>().ok()).filter(|q| q.is_finite()).unwrap_or(1.0)
+        };
+        let mut best: Option<(f32, String)> = None;
+        for contact in response.contact_iter().take(MOST_ALTERNATIVES).filter_map(Result::ok) {
+            let uri = contact.uri();
+            // Headers in it would become headers of ours.
+            let usable =
+                contact.parse_uri().is_ok_and(|uri| matches!(uri.scheme(), "sip" | "sips")) && !uri.contains('?');
+            let q = quality(contact.param("q").flatten());
+            if usable && !inviting.tried.iter().any(|tried| tried == uri) && best.as_ref().is_none_or(|(b, _)| q > *b) {
+                best = Some((q, uri.to_owned()));
+            }
+        }
+        let Some((_, target)) = best else { return false };
+        inviting.tried.push(target.clone());
+        let Some(sequence) = self.sequence_of_retry(client) else { return false };
+        let mut request = client.request.clone();
+        request.sequence = sequence;
+        request.uri.clone_from(&target);
+        match self.send_again(now, request, client.purpose) {
+            Ok(key) => {
+                self.log(LogLevel::Info, format!("the call is redirected to {target}"));
+                self.invite_sent_again(call, key, sequence);
+                true
+            }
+            Err(error) => {
+                self.log(LogLevel::Warn, format!("a redirection cannot be followed: {error}"));
+                false
+            }
         }
     }
 

@@ -18,8 +18,9 @@ pub(super) enum Difference {
 pub(super) fn difference(before: &[u8], now: &[u8]) -> Difference {
     // An old way to say hold is the address 0.0.0.0 (RFC 2543); it is a direction then, not another place.
     let old_hold = holds_by_address(before) != holds_by_address(now);
-    let matters =
-        |line: &&[u8]| !(line.starts_with(b"a=setup:") || is_direction(line) || old_hold && line.starts_with(b"c="));
+    let is_beside_the_point =
+        |line: &[u8]| line.starts_with(b"a=setup:") || is_direction(line) || (old_hold && line.starts_with(b"c="));
+    let matters = |line: &&[u8]| !is_beside_the_point(line);
     let (mut old, mut new) = (lines(before).filter(matters), lines(now).filter(matters));
     loop {
         match (old.next(), new.next()) {

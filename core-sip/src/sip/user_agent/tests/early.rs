@@ -82,6 +82,35 @@ fn an_answer_in_a_reliable_response_holds_if_the_final_one_has_none() {
 }
 
 #[test]
+fn a_redirection_is_followed_to_the_best_address_and_not_for_ever() {
+    let (mut lab, first) = calling();
+    let contacts =
+        "<tel:+123>, <sip:worse@example.com>;q=0.2, <sip:better@example.com?X-Bad=1>, <sip:b@example.com>;q=0.7";
+    lab.refuse(&first, 302, &[("Contact", contacts)]);
+    lab.request(&Method::Ack);
+    let second = lab.request(&Method::Invite);
+    assert_eq!(second.request_uri(), Some("sip:b@example.com"));
+    assert_eq!(second.header(Name::To), first.header(Name::To));
+    assert_eq!(second.call_id(), first.call_id());
+    assert_eq!(second.cseq().unwrap().number, first.cseq().unwrap().number + 1);
+    assert_eq!(second.body(), first.body());
+    let mut last = second;
+    for target in ["sip:c@example.com", "sip:d@example.com"] {
+        // Back to where it was before is no way.
+        let contacts = format!("<sip:b@example.com>;q=1.0, <{target}>;q=0.1");
+        lab.refuse(&last, 301, &[("Contact", &contacts)]);
+        lab.request(&Method::Ack);
+        last = lab.request(&Method::Invite);
+        assert_eq!(last.request_uri(), Some(target));
+    }
+    lab.refuse(&last, 302, &[("Contact", "<sip:e@example.com>")]);
+    lab.request(&Method::Ack);
+    lab.nothing_sent();
+    assert_eq!(lab.ended(CALL).cause, Some(302));
+    lab.assert_nothing_left();
+}
+
+#[test]
 fn a_branch_that_loses_is_acknowledged_and_ended() {
     let (mut lab, invite) = calling();
     for tag in ["a", "b"] {
