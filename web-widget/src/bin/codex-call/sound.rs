@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use codex_core_sip::error::{Error, Result};
+use codex_core_sip::error::Result;
 use codex_core_sip::media::{
     AudioSink, AudioSource, LevelMeter, LevelReading, SessionAudio, Silence, Tee, Tone, WavRecorder, WavSource,
     WebRtcEngine, rms_dbfs,
@@ -105,7 +105,7 @@ impl Sound {
         }
         #[cfg(not(feature = "audio-device"))]
         if arguments.mic {
-            return Err(Error::Audio {
+            return Err(codex_core_sip::Error::Audio {
                 device: "sound card".to_owned(),
                 problem: "this program was built without it; build it with `--features audio-device` (Debian: libasound2-dev), or use --say or --tone".to_owned(),
             });
