@@ -254,6 +254,15 @@ async fn every_failure_has_its_status_and_says_what_to_do() {
             "не знает аккаунта с таким SIP-доменом",
         ),
         ("no WAV", vec![], vec!["--say", no_wav], 10, "no.wav", "no.wav"),
+        ("no certificate", vec![], vec!["--ca", no_wav], 3, "holds no certificate in PEM", "нет сертификата в PEM"),
+        (
+            "no folder",
+            vec![],
+            vec!["--record", "/nonexistent/a.wav"],
+            10,
+            "check that the folder exists",
+            "в неё можно писать",
+        ),
         (
             "both sounds",
             vec![],

@@ -48,7 +48,17 @@ pub(crate) fn load(arguments: &Arguments) -> Result<Configuration, Failure> {
     }
     let mut settings = Settings::from_keys(&keys)?;
     if let Some(file) = &arguments.ca {
-        settings.sip.extra_ca_certificates_pem.push(read(file)?);
+        let pem = read(file)?;
+        if !pem.contains("-----BEGIN CERTIFICATE-----") {
+            return Err(Failure::Other(
+                Kind::Settings,
+                Text::new(
+                    format!("{} (--ca) holds no certificate in PEM (-----BEGIN CERTIFICATE-----)", file.display()),
+                    format!("в {} (--ca) нет сертификата в PEM (-----BEGIN CERTIFICATE-----)", file.display()),
+                ),
+            ));
+        }
+        settings.sip.extra_ca_certificates_pem.push(pem);
     }
     Ok(Configuration { settings, source })
 }

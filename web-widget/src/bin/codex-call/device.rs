@@ -15,41 +15,41 @@ pub(crate) struct Device {
 /// back a second at most and change the rate to what the call has.
 pub(crate) fn open() -> Result<(Device, EchoSource, EchoSink)> {
     let host = cpal::default_host();
-    let microphone = host.default_input_device().ok_or_else(|| failed("microphone", "there is none"))?;
-    let speaker = host.default_output_device().ok_or_else(|| failed("speaker", "there is none"))?;
+    let microphone = host.default_input_device().ok_or_else(|| failed("microphone", &"there is none"))?;
+    let speaker = host.default_output_device().ok_or_else(|| failed("speaker", &"there is none"))?;
     let (source, from_microphone) = echo();
     let (to_speaker, sink) = echo();
     let device = Device { _microphone: listen(&microphone, from_microphone)?, _speaker: play(&speaker, to_speaker)? };
-    device._microphone.play().map_err(|error| failed("microphone", error))?;
-    device._speaker.play().map_err(|error| failed("speaker", error))?;
+    device._microphone.play().map_err(|error| failed("microphone", &error))?;
+    device._speaker.play().map_err(|error| failed("speaker", &error))?;
     Ok((device, source, sink))
 }
 
-fn failed(what: &str, problem: impl ToString) -> Error {
+fn failed(what: &str, problem: &dyn core::fmt::Display) -> Error {
     Error::Audio { device: what.to_owned(), problem: problem.to_string() }
 }
 
 fn listen(card: &Card, sink: EchoSink) -> Result<Stream> {
-    let supported = card.default_input_config().map_err(|error| failed("microphone", error))?;
+    let supported = card.default_input_config().map_err(|error| failed("microphone", &error))?;
     let config = supported.config();
     match supported.sample_format() {
         SampleFormat::I16 => input::<i16>(card, config, sink),
         SampleFormat::I32 => input::<i32>(card, config, sink),
         SampleFormat::U16 => input::<u16>(card, config, sink),
         SampleFormat::F32 => input::<f32>(card, config, sink),
-        other => Err(failed("microphone", format!("its samples are {other}, which this program does not know"))),
+        other => Err(failed("microphone", &format!("its samples are {other}, which this program does not know"))),
     }
 }
 
 fn play(card: &Card, source: EchoSource) -> Result<Stream> {
-    let supported = card.default_output_config().map_err(|error| failed("speaker", error))?;
+    let supported = card.default_output_config().map_err(|error| failed("speaker", &error))?;
     let config = supported.config();
     match supported.sample_format() {
         SampleFormat::I16 => output::<i16>(card, config, source),
         SampleFormat::I32 => output::<i32>(card, config, source),
         SampleFormat::U16 => output::<u16>(card, config, source),
         SampleFormat::F32 => output::<f32>(card, config, source),
-        other => Err(failed("speaker", format!("its samples are {other}, which this program does not know"))),
+        other => Err(failed("speaker", &format!("its samples are {other}, which this program does not know"))),
     }
 }
 
@@ -71,7 +71,7 @@ where
         |error| tracing::warn!(%error, "the microphone"),
         None,
     )
-    .map_err(|error| failed("microphone", error))
+    .map_err(|error| failed("microphone", &error))
 }
 
 /// The same on every channel of the speaker.
@@ -93,5 +93,5 @@ where
         |error| tracing::warn!(%error, "the speaker"),
         None,
     )
-    .map_err(|error| failed("speaker", error))
+    .map_err(|error| failed("speaker", &error))
 }

@@ -77,6 +77,16 @@ impl Explanation {
                     "проверьте, что хост и порт в JAMBONZ_WSS_ADDRESS — от SIP-сервера, и межсетевые экраны",
                 ),
             ),
+            Error::Audio { device, problem } if device.starts_with("recorder") => Self::new(
+                Text::new(
+                    format!("the recording cannot be written ({device}): {problem}"),
+                    format!("запись сохранить нельзя ({device}): {problem}"),
+                ),
+                Text::fixed(
+                    "check that the folder exists and may be written",
+                    "проверьте, что папка существует и в неё можно писать",
+                ),
+            ),
             Error::Audio { device, problem } => Self::new(
                 Text::new(
                     format!("the audio {device} cannot be used: {problem}"),

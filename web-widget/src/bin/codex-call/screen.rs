@@ -25,6 +25,8 @@ pub(crate) struct Screen {
     live_shown: Cell<bool>,
     /// Whether a call is up.
     up: Cell<bool>,
+    /// Whether there was a registration.
+    registered: Cell<bool>,
 }
 
 impl Screen {
@@ -36,6 +38,7 @@ impl Screen {
             live,
             live_shown: Cell::new(false),
             up: Cell::new(false),
+            registered: Cell::new(false),
         }
     }
 
@@ -99,6 +102,10 @@ impl Screen {
         }
         match event {
             Event::Registration(event) => {
+                let had_one = self.registered.replace(event.state == RegistrationState::Registered);
+                if event.state == RegistrationState::Unregistered && !had_one {
+                    return;
+                }
                 let state = match event.state {
                     RegistrationState::Registering => self.say("registering", "регистрация"),
                     RegistrationState::Registered => self.say("registered", "зарегистрирован"),

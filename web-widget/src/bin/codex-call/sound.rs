@@ -2,13 +2,18 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use codex_core_sip::error::{Error, Result};
+use codex_core_sip::error::Result;
 use codex_core_sip::media::{
     AudioSink, AudioSource, LevelMeter, LevelReading, SessionAudio, Silence, Tee, Tone, WavRecorder, WavSource,
     WebRtcEngine, rms_dbfs,
 };
+#[cfg(not(feature = "audio-device"))]
+use codex_web_widget::Text;
 
 use crate::arguments::Arguments;
+use crate::exit::Failure;
+#[cfg(not(feature = "audio-device"))]
+use crate::exit::Kind;
 
 /// How loud a tone is, as a share of full scale.
 const TONE_AMPLITUDE: f64 = 0.5;
@@ -95,7 +100,7 @@ impl AudioSink for LoudSink {
 
 impl Sound {
     /// Opens files and devices.
-    pub(crate) fn open(arguments: &Arguments) -> Result<Self> {
+    pub(crate) fn open(arguments: &Arguments) -> Result<Self, Failure> {
         #[cfg(feature = "audio-device")]
         if arguments.mic {
             let (device, source, speaker) = crate::device::open()?;
@@ -105,17 +110,20 @@ impl Sound {
         }
         #[cfg(not(feature = "audio-device"))]
         if arguments.mic {
-            return Err(Error::Audio {
-                device: "sound card".to_owned(),
-                problem: "this program was built without it; build it with `--features audio-device` (Debian: libasound2-dev), or use --say or --tone".to_owned(),
-            });
+            return Err(Failure::Other(
+                Kind::Device,
+                Text::fixed(
+                    "this program was built without the sound card: build it with `--features audio-device` (Debian: libasound2-dev), or use --say or --tone",
+                    "программа собрана без звуковой карты: соберите её с `--features audio-device` (Debian: libasound2-dev) или используйте --say или --tone",
+                ),
+            ));
         }
         let source: Box<dyn AudioSource> = match (&arguments.say, arguments.tone) {
             (Some(file), _) => Box::new(WavSource::open(file, false)?),
             (None, Some(hz)) => Box::new(Tone::new(hz, TONE_AMPLITUDE)),
             (None, None) => Box::new(Silence),
         };
-        Self::with(source, arguments.record.as_deref(), None)
+        Ok(Self::with(source, arguments.record.as_deref(), None)?)
     }
 
     /// A tone, for the doctor's call.

@@ -23,8 +23,8 @@ const ANSWER_LIMIT: Duration = Duration::from_secs(30);
 const LISTEN_LIMIT: Duration = Duration::from_secs(8);
 /// Once something is heard, so much more is listened to.
 const GLANCE: Duration = Duration::from_millis(100);
-/// Enough to be sure of.
-const ENOUGH_MS: u64 = 1000;
+/// Sound for so long, and it is known whether it is our own tone. Lost packets may tear the tone at times.
+const ENOUGH_MS: u64 = 2500;
 /// What share of what is heard must lie at our tone's frequency for it to be our own tone.
 const ECHO_SHARE: f64 = 0.5;
 
@@ -42,9 +42,8 @@ pub(super) async fn check(report: &mut Report<'_>, line: &Line, sound: &Sound, l
     }
     let set_up = start.elapsed().as_millis();
     let mut metrics = None;
-    let heard = timeout(LISTEN_LIMIT, listen(&mut events, sound, &mut metrics)).await;
-    // While it still sounds.
-    let echo = sound.heard.tone_share(TONE_HZ) > ECHO_SHARE;
+    let mut echo = false;
+    let heard = timeout(LISTEN_LIMIT, listen(&mut events, sound, &mut metrics, &mut echo)).await;
     if let Ok(Err(error)) = &heard {
         return report.error(Check::Call, error);
     }
@@ -88,8 +87,13 @@ async fn answered(events: &mut EventStream) -> Result<(), Error> {
     }
 }
 
-/// Until enough was heard, or the far end hangs up.
-async fn listen(events: &mut EventStream, sound: &Sound, metrics: &mut Option<MetricsEvent>) -> Result<(), Error> {
+/// Until our own tone came back, enough of anything else was heard, or the far end hangs up.
+async fn listen(
+    events: &mut EventStream,
+    sound: &Sound,
+    metrics: &mut Option<MetricsEvent>,
+    echo: &mut bool,
+) -> Result<(), Error> {
     let mut glance = tokio::time::interval(GLANCE);
     loop {
         tokio::select! {
@@ -102,7 +106,9 @@ async fn listen(events: &mut EventStream, sound: &Sound, metrics: &mut Option<Me
                 _ => {}
             },
             _ = glance.tick() => {
-                if sound.loud().milliseconds >= ENOUGH_MS {
+                let milliseconds = sound.loud().milliseconds;
+                *echo |= milliseconds >= HEARD_MS && sound.heard.tone_share(TONE_HZ) > ECHO_SHARE;
+                if *echo || milliseconds >= ENOUGH_MS {
                     return Ok(());
                 }
             }
