@@ -52,7 +52,10 @@ struct SqliteBench {
 
 impl SqliteBench {
     fn new() -> Self {
-        Self { folder: tempfile::tempdir().unwrap(), clock: Arc::new(HandClock(AtomicI64::new(T0.as_millis()))) }
+        // In memory where that can be: what is looked at here is order, not the disk.
+        let memory = std::path::Path::new("/dev/shm");
+        let folder = if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() };
+        Self { folder: folder.unwrap(), clock: Arc::new(HandClock(AtomicI64::new(T0.as_millis()))) }
     }
 
     fn settings(&self) -> SqliteSettings {
@@ -545,14 +548,14 @@ enum Event {
 /// the end, each step once if its report was acknowledged, and always in order.
 #[test]
 fn the_store_keeps_to_the_model_whenever_it_is_cut_off() {
-    for seed in 0..6 {
+    for seed in 0..4 {
         run_model(seed);
     }
 }
 
 fn run_model(seed: u64) {
-    const CALLS: u64 = 40;
-    const LIVES: u64 = 8;
+    const CALLS: u64 = 20;
+    const LIVES: u64 = 6;
     let mut random = SeededRandom::new(seed);
     let bench = Arc::new(SqliteBench::new());
     let mut model = vec![ModelCall::default(); usize::try_from(CALLS).unwrap()];
