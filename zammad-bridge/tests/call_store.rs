@@ -575,9 +575,10 @@ fn run_model(seed: u64) {
                         let status = STATUSES[usize::try_from(random.below(5)).unwrap()];
                         events.send(Event::Asked(call, status)).unwrap();
                         let fact = with_call_id(&format!("sid-{call}"), &format!("id-{call}"), status);
-                        if store.commit(fact).await.is_ok() {
-                            events.send(Event::Committed(call, status)).unwrap();
+                        if store.commit(fact).await.is_err() {
+                            return;
                         }
+                        events.send(Event::Committed(call, status)).unwrap();
                     }
                 });
             }
@@ -607,7 +608,9 @@ fn run_model(seed: u64) {
                             _ => delivered(),
                         };
                         let told = matches!(outcome, Outcome::Delivered { .. });
-                        if report(&*store, &due, outcome).await && told {
+                        let report = DeliveryReport { lease: due.lease, step: due.step, at: T0, outcome };
+                        let Ok(counted) = store.report(report).await else { return };
+                        if counted && told {
                             let call = due.record.call_sid.as_deref().unwrap().strip_prefix("sid-").unwrap();
                             events.send(Event::Told(call.parse().unwrap(), due.step)).unwrap();
                         }
