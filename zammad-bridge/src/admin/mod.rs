@@ -224,7 +224,7 @@ pub fn pages(parts: &Parts) -> Router {
     tokio::spawn(async move {
         tokio::select! {
             () = keeping.keep_history() => {}
-            _ = stopping.wait_for(|stopping| *stopping) => {}
+            Ok(_) = stopping.wait_for(|stopping| *stopping) => {}
         }
     });
     admin.router()
