@@ -36,7 +36,7 @@ pub(super) fn measure(workspace: &Workspace, folder: &Path, options: &BenchOptio
     }
     let ended = process::run(
         "building the bridge's load",
-        cargo(workspace, folder, &["build", "--release", "--bin", "bridge"]),
+        &mut cargo(workspace, folder, &["build", "--release", "--bin", "bridge"]),
         limits::BUILD,
     );
     if !ended.success() {

@@ -29,7 +29,7 @@ const CTI_URL: (&str, &str) = ("ZAMMAD_CTI_URL", "https://zammad.example.com/api
 #[test]
 fn without_anything_set_the_bridge_listens_on_loopback_and_keeps_calls() {
     let settings = load(&[], "").unwrap();
-    assert_eq!(settings.listen, "127.0.0.1:8787".parse().unwrap());
+    assert_eq!(settings.listen, "127.0.0.1:8787".parse::<SocketAddr>().unwrap());
     assert_eq!(settings.database.path.to_str(), Some("zammad-bridge.db"));
     assert_eq!(settings.retain, Some(Duration::from_secs(90 * 86_400)));
     assert_eq!(settings.call_max_age, Duration::from_secs(12 * 3_600));
