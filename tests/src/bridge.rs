@@ -1,5 +1,7 @@
 //! The Zammad bridge as a process with a life cycle: started with settings of its environment, killed, started again.
 
+#![expect(clippy::panic, reason = "part of test programs: a failure tells what the process has logged")]
+
 use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io;
@@ -143,10 +145,10 @@ impl Bridge {
     pub async fn wait_for(&mut self, path: &str, wanted: impl Fn(&Answer) -> bool) -> Answer {
         let looking = async {
             loop {
-                if let Ok(answer) = self.get(path).await {
-                    if wanted(&answer) {
-                        return Ok(answer);
-                    }
+                if let Ok(answer) = self.get(path).await
+                    && wanted(&answer)
+                {
+                    return Ok(answer);
                 }
                 if let Some(ended) = self.child.as_mut().and_then(|child| child.try_wait().ok().flatten()) {
                     return Err(ended);

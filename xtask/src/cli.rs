@@ -336,7 +336,8 @@ impl SoakOptions {
 
 const BENCH_EXAMPLES: &str = "\
 Measures core-sip's wire format by processor time, beside rsip and rsipstack in the same process, sofia-sip and libosip2
-(programs in C built on the spot), and JsSIP under node. Packages that are missing are installed when this is root or
+(programs in C built on the spot), and JsSIP under node; a cached application name; the Zammad bridge between 64
+connections and a stand-in Zammad, with a backlog of 1,000,000 events (--quick: 50,000). Packages that are missing are installed when this is root or
 may use sudo; a peer that cannot be had is left out with a word. The report is target/bench/report.json.
 
 Examples:

@@ -2,6 +2,7 @@
 
 use crate::config::SettingProblem;
 use crate::delivery::DeliveryFault;
+use crate::http_client::ClientFault;
 
 /// The result of what can fail here.
 pub type Result<T, E = Error> = core::result::Result<T, E>;
@@ -119,4 +120,14 @@ fn listed(problems: &[SettingProblem]) -> String {
         text.push_str(&format!("\n  {problem}"));
     }
     text
+}
+
+impl From<ClientFault> for Error {
+    fn from(fault: ClientFault) -> Self {
+        Self::Configuration {
+            setting: fault.setting,
+            problem: fault.problem,
+            remedy: "give a file with certificates in PEM, or check the machine's TLS set-up".to_owned(),
+        }
+    }
 }

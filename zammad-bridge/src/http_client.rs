@@ -9,7 +9,17 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use rustls::{ClientConfig, RootCertStore};
 
-use crate::error::{Error, Result};
+/// Why a client cannot be set up.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{setting}: {problem}")]
+pub struct ClientFault {
+    /// The setting that it comes from.
+    pub setting: String,
+    /// What is wrong, without secrets.
+    pub problem: String,
+}
+
+type Result<T, E = ClientFault> = core::result::Result<T, E>;
 
 /// Idle connections are given up sooner than Node's servers do it (5 s), so that none breaks under a request.
 const IDLE_CONNECTION: Duration = Duration::from_secs(4);
@@ -18,11 +28,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// TLS as everything here speaks it. `extra_ca_pem` holds further authorities; `setting` is where they come from.
 fn tls_config(setting: &str, extra_ca_pem: Option<&str>) -> Result<ClientConfig> {
-    let wrong = |problem: String| Error::Configuration {
-        setting: setting.to_owned(),
-        problem,
-        remedy: "give a file with certificates in PEM, -----BEGIN CERTIFICATE-----".to_owned(),
-    };
+    let wrong = |problem: String| ClientFault { setting: setting.to_owned(), problem };
     let mut roots = RootCertStore::empty();
     // A machine without authorities of its own can still reach a loopback address, or a server whose authority is given.
     roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
@@ -47,12 +53,13 @@ fn tls_config(setting: &str, extra_ca_pem: Option<&str>) -> Result<ClientConfig>
 ///
 /// # Errors
 ///
-/// [`Error::Configuration`] if the certificates cannot be read, or the client cannot be set up.
+/// [`ClientFault`] if the certificates cannot be read, or the client cannot be set up.
 pub fn verified_client(setting: &str, extra_ca_pem: Option<&str>) -> Result<reqwest::Client> {
     built(setting, builder(setting, extra_ca_pem)?)
 }
 
 /// A client for requests that are passed on: bodies go through as they are, without being unpacked.
+#[cfg(feature = "bridge")]
 pub(crate) fn pass_through_client(setting: &str, extra_ca_pem: Option<&str>) -> Result<reqwest::Client> {
     built(setting, builder(setting, extra_ca_pem)?.no_gzip().no_brotli())
 }
@@ -68,10 +75,9 @@ fn builder(setting: &str, extra_ca_pem: Option<&str>) -> Result<reqwest::ClientB
 }
 
 fn built(setting: &str, builder: reqwest::ClientBuilder) -> Result<reqwest::Client> {
-    builder.build().map_err(|error| Error::Configuration {
+    builder.build().map_err(|error| ClientFault {
         setting: setting.to_owned(),
         problem: format!("the HTTP client cannot be set up: {}", innermost_cause(&error)),
-        remedy: "check the machine's TLS set-up".to_owned(),
     })
 }
 

@@ -17,6 +17,7 @@
 //! | [`bridge`], [`housekeeping`] | everything together: what `codex-zammad-bridge serve` runs |
 //! | [`admin`], [`metrics`] | the admin page, health, the list of calls; what is counted |
 //! | [`control`] | what commands ask of a bridge that runs |
+//! | `client` | the port `CallRecordSink` over HTTP, for programs that report their calls (feature `client`, without the rest) |
 //! | [`clock`], [`error`] | time that comes in from outside; what can go wrong and what to do |
 //!
 //! # What is promised
@@ -25,19 +26,40 @@
 //! It is told again only if the process died between Zammad's answer and our note of it: at most as many times as
 //! requests may be under way ([`delivery::ZammadSettings::concurrency`]).
 
+#![cfg_attr(
+    not(feature = "bridge"),
+    allow(rustdoc::broken_intra_doc_links, reason = "the bridge is documented where it is")
+)]
+
+#[cfg(feature = "bridge")]
 pub mod admin;
+#[cfg(feature = "bridge")]
 pub mod bridge;
+#[cfg(feature = "bridge")]
 pub mod call_book;
+#[cfg(feature = "client")]
+pub mod client;
+#[cfg(feature = "bridge")]
 pub mod clock;
+#[cfg(feature = "bridge")]
 pub mod config;
+#[cfg(feature = "bridge")]
 pub mod control;
+#[cfg(feature = "bridge")]
 pub mod delivery;
+#[cfg(feature = "bridge")]
 pub mod error;
+#[cfg(feature = "bridge")]
 pub mod housekeeping;
 pub mod http_client;
+#[cfg(feature = "bridge")]
 pub mod metrics;
+#[cfg(feature = "bridge")]
 pub mod receive;
+#[cfg(feature = "bridge")]
 pub mod record;
+#[cfg(feature = "bridge")]
 pub mod store;
 
+#[cfg(feature = "bridge")]
 pub use error::{Error, Result};

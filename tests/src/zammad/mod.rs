@@ -630,10 +630,11 @@ fn parameters_of(request: &Request) -> Option<Parameters> {
     add_form(&mut parameters, request.query().as_bytes());
     if request.is_of("application/x-www-form-urlencoded") {
         add_form(&mut parameters, &request.body);
-    } else if request.is_of("application/json") && !request.body.is_empty() {
-        if let Value::Object(body) = serde_json::from_slice(&request.body).ok()? {
-            parameters.extend(body);
-        }
+    } else if request.is_of("application/json")
+        && !request.body.is_empty()
+        && let Value::Object(body) = serde_json::from_slice(&request.body).ok()?
+    {
+        parameters.extend(body);
     }
     Some(parameters)
 }

@@ -12,6 +12,10 @@ pub(super) enum Unit {
     InstructionsPerMessage,
     AllocationsPerMessage,
     LookUpsPerSecond,
+    PerSecond,
+    Milliseconds,
+    Mebibytes,
+    Requests,
 }
 
 impl Unit {
@@ -21,7 +25,16 @@ impl Unit {
             Self::InstructionsPerMessage => "instructions per message",
             Self::AllocationsPerMessage => "allocations per message",
             Self::LookUpsPerSecond => "look-ups per second",
+            Self::PerSecond => "per second",
+            Self::Milliseconds => "milliseconds",
+            Self::Mebibytes => "MiB",
+            Self::Requests => "requests",
         }
+    }
+
+    /// Whether less is better.
+    fn is_cost(self) -> bool {
+        matches!(self, Self::Milliseconds | Self::Mebibytes | Self::Requests)
     }
 }
 
@@ -109,9 +122,11 @@ pub(super) struct Comparison {
 }
 
 impl Comparison {
-    /// Ours divided by the peer's.
+    /// How many times as good ours is: ours divided by the peer's, or the reverse where less is better.
     fn ratio(&self) -> f64 {
-        self.ours.value / self.peer.value
+        let (better, worse) =
+            if self.unit.is_cost() { (self.peer.value, self.ours.value) } else { (self.ours.value, self.peer.value) };
+        if better == worse { 1.0 } else { better / worse }
     }
 
     /// Whether the bar is met; `None` where there is none.

@@ -1,17 +1,19 @@
-//! `cargo xtask bench`: core-sip's wire format beside other parsers, and jambonz-api's memory of names beside moka alone,
-//! in one run on one machine.
+//! `cargo xtask bench`: core-sip's wire format beside other parsers, jambonz-api's memory of names beside moka alone, and
+//! the Zammad bridge under load, in one run on one machine.
 //!
 //! ```text
 //! figures    medians, their spread, the report and its table
 //! rust       core-sip, rsip, rsipstack in one process (criterion), their allocations
 //! peers      sofia-sip, libosip2 (built on the spot), JsSIP (node)
 //! names      a cached application name
+//! bridge     the Zammad bridge: webhooks, deliveries, memory, starts
 //! callgrind  instructions, which repeat whatever else the machine does
 //! ```
 //!
 //! All by processor time, so that another program on the machine costs the figures little. It still shares caches and
 //! the processor's clock: figures for publication want a quiet machine, and the load is told.
 
+mod bridge;
 mod callgrind;
 mod figures;
 mod names;
@@ -91,6 +93,7 @@ fn measure(workspace: &Workspace, options: &BenchOptions) -> Result<String, Stri
 
     let mut comparisons = figures.compare();
     comparisons.extend(names::time(workspace, &folder, effort)?);
+    comparisons.extend(bridge::measure(workspace, &folder, options)?);
     let report = folder.join("report.json");
     fs::write(&report, figures::json(&comparisons)).map_err(|error| format!("{}: {error}", report.display()))?;
     say("");

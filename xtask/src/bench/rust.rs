@@ -15,7 +15,7 @@ use crate::{limits, process};
 const LIBRARIES: [&str; 3] = ["core-sip", "rsip", "rsipstack"];
 
 /// Cargo for the package, which builds into a folder of its own.
-fn cargo(workspace: &Workspace, folder: &Path, arguments: &[&str]) -> Command {
+pub(super) fn cargo(workspace: &Workspace, folder: &Path, arguments: &[&str]) -> Command {
     let mut command = workspace.cargo(arguments);
     command.args(["--manifest-path", "benches/Cargo.toml", "--target-dir"]).arg(folder.join("build"));
     command

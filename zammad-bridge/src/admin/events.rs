@@ -67,7 +67,8 @@ fn events(streaming: Streaming) -> impl Stream<Item = Result<Event, Infallible>>
             let mut stopping = streaming.admin.stopping.clone();
             let goes_on = tokio::select! {
                 goes_on = streaming.gather() => goes_on,
-                _ = stopping.wait_for(|stopping| *stopping) => false,
+                // Should whoever could say so be gone, nobody will.
+                Ok(_) = stopping.wait_for(|stopping| *stopping) => false,
             };
             if !goes_on {
                 return None;

@@ -177,10 +177,10 @@ impl Admin {
     async fn backlog(&self) -> Option<Arc<Backlog>> {
         let mut kept = self.backlog.lock().await;
         let now = self.clock.now();
-        if let Some((at, backlog)) = &*kept {
-            if now.saturating_since(*at).as_millis() < u128::from(BACKLOG_AGE_MS) {
-                return Some(Arc::clone(backlog));
-            }
+        if let Some((at, backlog)) = &*kept
+            && now.saturating_since(*at).as_millis() < u128::from(BACKLOG_AGE_MS)
+        {
+            return Some(Arc::clone(backlog));
         }
         match self.store.backlog().await {
             Ok(backlog) => {
@@ -224,7 +224,7 @@ pub fn pages(parts: &Parts) -> Router {
     tokio::spawn(async move {
         tokio::select! {
             () = keeping.keep_history() => {}
-            _ = stopping.wait_for(|stopping| *stopping) => {}
+            Ok(_) = stopping.wait_for(|stopping| *stopping) => {}
         }
     });
     admin.router()

@@ -14,6 +14,8 @@ mod call_record;
 mod end_cause;
 mod fact;
 mod steps;
+#[cfg(test)]
+mod tests;
 
 pub use call_record::{
     AnsweredBy, Applied, CallEnd, CallRecord, CallState, Leg, MAX_LEGS, MAX_TIMELINE_ENTRIES, TimelineEntry,

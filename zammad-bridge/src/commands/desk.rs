@@ -131,7 +131,7 @@ mod tests {
         for (listen, reached) in
             [("0.0.0.0:8787", "127.0.0.1:8787"), ("[::]:8787", "[::1]:8787"), ("192.0.2.7:80", "192.0.2.7:80")]
         {
-            assert_eq!(reachable(listen.parse().unwrap()), reached.parse().unwrap());
+            assert_eq!(reachable(listen.parse().unwrap()), reached.parse::<SocketAddr>().unwrap());
         }
     }
 }

@@ -29,7 +29,7 @@ const CTI_URL: (&str, &str) = ("ZAMMAD_CTI_URL", "https://zammad.example.com/api
 #[test]
 fn without_anything_set_the_bridge_listens_on_loopback_and_keeps_calls() {
     let settings = load(&[], "").unwrap();
-    assert_eq!(settings.listen, "127.0.0.1:8787".parse().unwrap());
+    assert_eq!(settings.listen, "127.0.0.1:8787".parse::<SocketAddr>().unwrap());
     assert_eq!(settings.database.path.to_str(), Some("zammad-bridge.db"));
     assert_eq!(settings.retain, Some(Duration::from_secs(90 * 86_400)));
     assert_eq!(settings.call_max_age, Duration::from_secs(12 * 3_600));
@@ -126,7 +126,6 @@ fn everything_that_is_wrong_is_told_at_once_and_no_secret_is_shown() {
             ("CALL_MAX_AGE", "4 hours"),
             ("ALLOW_UNSIGNED", "maybe"),
             ("FALLBACK_VERBS_FILE", "/nonexistent/verbs.json"),
-            ("TICKET_MODE", "all"),
         ],
         "retain_days = -1\nzammad_ulr = \"x\"\n[[zammad]]\nconcurency = 3\ncti_url = \"https://a.example/S3CRET\"\n",
     );
@@ -146,7 +145,6 @@ fn everything_that_is_wrong_is_told_at_once_and_no_secret_is_shown() {
         "CALL_MAX_AGE = 4 hours",
         "ALLOW_UNSIGNED = maybe",
         "FALLBACK_VERBS_FILE = /nonexistent/verbs.json: it cannot be read",
-        "ZAMMAD_API_TOKEN: it is not set, and tickets need it",
         "RETAIN_DAYS = -1",
         "zammad_ulr: ",
         "did you mean ZAMMAD_URL?",
@@ -156,6 +154,16 @@ fn everything_that_is_wrong_is_told_at_once_and_no_secret_is_shown() {
     ] {
         assert!(all.contains(key), "{key} is not in:\n{all}");
     }
+}
+
+#[test]
+fn tickets_need_a_token_where_they_were_asked_for() {
+    let found = problems(&[CTI_URL, ("TICKET_MODE", "all")], "");
+    assert!(found.len() == 1 && found[0].contains("ZAMMAD_API_TOKEN: it is not set, and tickets need it"), "{found:?}");
+    let table = "[[zammad]]\nname = \"a\"\ncti_url = \"https://a.example/api/v1/cti/t\"\nticket_mode = \"missed\"\n";
+    assert!(problems(&[], table)[0].contains("api_token of [[zammad]] a"));
+    let alone = problems(&[("ZAMMAD_URL", "https://a.example"), ("ZAMMAD_API_TOKEN", "t")], "");
+    assert!(alone.len() == 1 && alone[0].starts_with("ZAMMAD_CTI_URL: it is not set"), "{alone:?}");
 }
 
 #[test]

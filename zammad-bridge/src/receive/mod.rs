@@ -29,6 +29,8 @@ mod reports;
 mod status_hook;
 mod stopwatch;
 mod store_watch;
+#[cfg(test)]
+mod tests;
 mod upstream;
 mod verbs;
 mod webhook;

@@ -9,6 +9,8 @@
 mod caller_log;
 mod full_record;
 mod phrases;
+#[cfg(test)]
+mod tests;
 mod text;
 
 pub use caller_log::{CallerLogTexts, FromStyle, caller_number, one_line_record, zammad_call_id};

@@ -76,7 +76,7 @@ function h(tag, attributes = {}, ...children) {
     if (key.startsWith('on')) element.addEventListener(key.slice(2), value);
     else if (value !== null && value !== undefined && value !== false) element.setAttribute(key, value === true ? '' : value);
   }
-  element.append(...children.flat().filter(child => child !== null && child !== undefined));
+  element.append(...children.flat(Infinity).filter(child => child !== null && child !== undefined));
   return element;
 }
 const number = value => new Intl.NumberFormat(lang, value >= 10000 ? {notation: 'compact', maximumFractionDigits: 1} : {maximumFractionDigits: value < 10 && value % 1 ? 1 : 0}).format(value);

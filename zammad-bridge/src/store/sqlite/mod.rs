@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
-use sqlx::{ConnectOptions, SqlitePool};
+use sqlx::{ConnectOptions, Connection, SqlitePool};
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
 use self::fault::fault;
@@ -121,10 +121,13 @@ impl SqliteStore {
         let mut connection = options(&settings.path).create_if_missing(true).connect().await.map_err(failed)?;
         schema::migrate(&mut connection).await?;
         let names = ZammadNames::load(&mut connection, &routes, true).await?;
+        // With the write lock: what somebody else was still writing is seen.
+        let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await.map_err(failed)?;
         let next_id: i64 = sqlx::query_scalar("SELECT coalesce(max(id), 0) + 1 FROM call")
-            .fetch_one(&mut connection)
+            .fetch_one(&mut *transaction)
             .await
             .map_err(failed)?;
+        transaction.commit().await.map_err(failed)?;
         let readers = readers(&settings.path);
         let shared = Arc::new(Shared {
             path: settings.path.clone(),

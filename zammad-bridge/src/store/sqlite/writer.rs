@@ -1,15 +1,16 @@
 //! The one task that writes: what waits is written together, and answered when it is on disk.
 
 use std::collections::HashSet;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use sqlx::{Connection, Row, SqliteConnection};
+use sqlx::{ConnectOptions as _, Connection, Row, Sqlite, SqliteConnection, Transaction};
 use tokio::sync::{mpsc, oneshot};
 
 use super::fault::fault;
 use super::file_lock::FileLock;
-use super::{Shared, rows};
+use super::{Shared, options, rows};
 use crate::call_book::{CallFact, Channel};
 use crate::clock::UnixMillis;
 use crate::error::{Error, Result};
@@ -168,7 +169,7 @@ impl Writer {
         reports: &[DeliveryReport],
     ) -> Result<(Vec<Committed>, Vec<bool>, BatchChanges), sqlx::Error> {
         let shared = self.shared.clone();
-        let mut transaction = self.connection.begin_with("BEGIN IMMEDIATE").await?;
+        let mut transaction = begin(&mut self.connection, &self.shared.path).await?;
         let mut batch = Batch::new(shared.clock.now(), &shared.routes, self.next_id);
 
         let aliases: HashSet<AliasKey> = facts.iter().flat_map(Batch::aliases_of).collect();
@@ -269,7 +270,7 @@ impl Writer {
         let mut changed = 0;
         let mut after = -1_i64;
         loop {
-            let mut transaction = self.connection.begin_with("BEGIN IMMEDIATE").await?;
+            let mut transaction = begin(&mut self.connection, &self.shared.path).await?;
             let mut query = rows::build("SELECT DISTINCT call_id FROM lane WHERE shelved <> 0 AND call_id > ");
             query.push_bind(after);
             if let Shelf::Lane(RecordId(id), _) | Shelf::Record(RecordId(id)) = shelf {
@@ -297,7 +298,7 @@ impl Writer {
 
     async fn reap(&mut self, silent_since: UnixMillis, now: UnixMillis, limit: usize) -> Result<u64, sqlx::Error> {
         let shared = self.shared.clone();
-        let mut transaction = self.connection.begin_with("BEGIN IMMEDIATE").await?;
+        let mut transaction = begin(&mut self.connection, &self.shared.path).await?;
         let ids: Vec<i64> =
             sqlx::query_scalar("SELECT id FROM call WHERE ended_ms IS NULL AND last_ms < ? ORDER BY last_ms LIMIT ?")
                 .bind(silent_since.as_millis())
@@ -321,7 +322,7 @@ impl Writer {
     }
 
     async fn sweep(&mut self, ended_before: UnixMillis, limit: usize) -> Result<u64, sqlx::Error> {
-        let mut transaction = self.connection.begin_with("BEGIN IMMEDIATE").await?;
+        let mut transaction = begin(&mut self.connection, &self.shared.path).await?;
         let found = sqlx::query(
             "SELECT id, record FROM call WHERE ended_ms < ? AND NOT EXISTS \
              (SELECT 1 FROM lane WHERE call_id = call.id AND due_ms IS NOT NULL) ORDER BY ended_ms LIMIT ?",
@@ -353,7 +354,7 @@ impl Writer {
         let shared = self.shared.clone();
         let mut forgotten = Forgotten::default();
         loop {
-            let mut transaction = self.connection.begin_with("BEGIN IMMEDIATE").await?;
+            let mut transaction = begin(&mut self.connection, &self.shared.path).await?;
             let ids: Vec<i64> = sqlx::query_scalar("SELECT id FROM call WHERE client_id = ? LIMIT ?")
                 .bind(client_id.to_owned())
                 .bind(i64::try_from(CHORE_RECORDS).unwrap_or(i64::MAX))
@@ -398,6 +399,23 @@ impl Writer {
 
 fn ticket_of(lane: &Lane) -> Option<(ZammadName, TicketId)> {
     lane.ticket.filter(|_| lane.channel == Channel::Ticket).map(|ticket| (lane.zammad.clone(), ticket))
+}
+
+/// Begins a transaction. SQLite rolls some that failed back by itself, such as when the disk is full; sqlx then fails to
+/// roll back, takes the transaction for open, and would begin none any more on this connection (seen with 0.9.0). So a
+/// connection that still counts one after its rollback is over is replaced.
+async fn begin<'c>(connection: &'c mut SqliteConnection, path: &Path) -> Result<Transaction<'c, Sqlite>, sqlx::Error> {
+    if connection.is_in_transaction() {
+        // Answered when the rollback of the transaction that was dropped is over.
+        connection.ping().await?;
+        if connection.is_in_transaction() {
+            let stuck = std::mem::replace(connection, options(path).connect().await?);
+            if let Err(error) = stuck.close_hard().await {
+                tracing::warn!(%error, "a connection that was stuck in a transaction was not closed cleanly");
+            }
+        }
+    }
+    connection.begin_with("BEGIN IMMEDIATE").await
 }
 
 async fn put(connection: &mut SqliteConnection, shared: &Shared, changes: &BatchChanges) -> Result<(), sqlx::Error> {
