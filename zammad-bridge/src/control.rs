@@ -100,7 +100,6 @@ impl ExportRequest {
 }
 
 /// The routes, closed to all but the bearer of `BRIDGE_ADMIN_TOKEN`.
-#[must_use]
 pub fn routes(parts: &Parts) -> Router {
     Router::new()
         .route("/v1/control/status", get(status))

@@ -115,7 +115,6 @@ async fn answer_of(request: reqwest::RequestBuilder) -> Result<Value> {
     Err(Error::Control { problem: format!("{} (HTTP {}); {}", said("error"), status.as_u16(), said("remedy")) })
 }
 
-#[expect(clippy::needless_pass_by_value, reason = "the form that map_err wants")]
 fn failed(error: reqwest::Error) -> Error {
     Error::Control {
         problem: format!("it did not answer ({}); is BRIDGE_LISTEN the same for both?", error.without_url()),

@@ -286,7 +286,9 @@ mod tests {
         let good = format!("t={STAMP},v1={MAC}");
         let upper = format!("t={STAMP},v1={}", MAC.to_uppercase());
         let wrong = MAC.replace('f', "0");
-        let cases: &[(&str, &[&str], String, u64, Result<(), AuthenticationFault>)] = &[
+        // What it is, the secrets, the header, the time, the outcome.
+        type Case<'a> = (&'a str, &'a [&'a str], String, u64, Result<(), AuthenticationFault>);
+        let cases: &[Case<'_>] = &[
             ("one secret", &[SECRET], good.clone(), STAMP, Ok(())),
             ("the second of two secrets", &["old", SECRET], good.clone(), STAMP, Ok(())),
             ("another secret", &["other"], good.clone(), STAMP, Err(WrongSignature)),

@@ -55,7 +55,7 @@ impl Receiver {
         }
         let (parts, body) = request.into_parts();
         let body = self.body(body).await?;
-        let is_known_sender = self.authenticate(&parts.headers, &body)?;
+        let is_known_sender = self.authenticate(&parts.headers, &body).map_err(|refusal| *refusal)?;
         let Some(upstream) = &self.settings.upstream else {
             let announced = self.announce(&body, is_known_sender).await;
             let response = match &self.settings.verbs {

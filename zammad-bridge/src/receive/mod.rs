@@ -160,7 +160,6 @@ impl Receiver {
     }
 
     /// The routes of the hooks and of reports.
-    #[must_use]
     pub fn routes(&self) -> Router {
         Router::new()
             .route(CALL_HOOK_PATH, any(call_hook::receive))
@@ -171,7 +170,6 @@ impl Receiver {
 
     /// A router that passes on to the application what is not one of the `own` routes of the bridge: another path, or
     /// another method of the same path (an application may have hooks at `POST /`, where the admin page is `GET /`).
-    #[must_use]
     pub fn pass_on_the_rest(&self, own: Router) -> Router {
         let app = own.fallback_service(any(Self::pass_on).with_state(self.clone()));
         if self.settings.proxy.is_none() {
@@ -217,21 +215,17 @@ impl Receiver {
 
     /// Whether a hook's request is let in: `true`, or `false` while it cannot be known because the secret is still being
     /// fetched.
-    fn authenticate(&self, headers: &HeaderMap, body: &[u8]) -> Result<bool, Response> {
+    fn authenticate(&self, headers: &HeaderMap, body: &[u8]) -> Result<bool, Box<Response>> {
         let Some(authentication) = self.settings.keys.current() else { return Ok(false) };
         let value = |name: &str| headers.get(name).map(|value| value.as_bytes());
         let now = u64::try_from(self.clock.now().as_seconds()).unwrap_or_default();
         let signature = value(JAMBONZ_SIGNATURE);
-        authentication.check(signature, value(header::AUTHORIZATION.as_str()), body, now).map(|()| true).map_err(
-            |fault| {
-                self.settings.keys.report(fault);
-                warn!(code = fault.code(), %fault, "a hook's request was not let in");
-                answers::problem(
-                    StatusCode::UNAUTHORIZED,
-                    &fault.to_string(),
-                    "see the bridge's log and its check command",
-                )
-            },
-        )
+        let checked = authentication.check(signature, value(header::AUTHORIZATION.as_str()), body, now);
+        checked.map(|()| true).map_err(|fault| {
+            self.settings.keys.report(fault);
+            warn!(code = fault.code(), %fault, "a hook's request was not let in");
+            let remedy = "see the bridge's log and its check command";
+            Box::new(answers::problem(StatusCode::UNAUTHORIZED, &fault.to_string(), remedy))
+        })
     }
 }

@@ -38,18 +38,18 @@ impl Receiver {
         }
         let (parts, body) = request.into_parts();
         let body = self.body(body).await?;
-        if !self.authenticate(&parts.headers, &body)? {
+        if !self.authenticate(&parts.headers, &body).map_err(|refusal| *refusal)? {
             let seconds = answers::RETRY_AFTER_STORE_FAULT_SECONDS;
             return Err(answers::unavailable("the webhook secret is not known yet", seconds));
         }
         let refuse = |problem: &dyn std::fmt::Display| {
             warn!(%problem, "a status event was refused");
             let remedy = "this path is for the call_status_hook of a jambonz application";
-            Err(answers::problem(StatusCode::BAD_REQUEST, &problem.to_string(), remedy))
+            answers::problem(StatusCode::BAD_REQUEST, &problem.to_string(), remedy)
         };
         let webhook = match Webhook::parse(&body) {
             Ok(webhook) => webhook,
-            Err(fault) => return refuse(&fault),
+            Err(fault) => return Err(refuse(&fault)),
         };
         let name = self.names.of(webhook.application()).await;
         let fact = webhook.status_fact(self.clock.now(), name.as_ref());
@@ -68,7 +68,7 @@ impl Receiver {
                 error!(%fault, status, "a status event cannot be kept");
                 Err(answers::unavailable("the store failed", answers::RETRY_AFTER_STORE_FAULT_SECONDS))
             }
-            Err(fault) => refuse(&fault),
+            Err(fault) => Err(refuse(&fault)),
         }
     }
 

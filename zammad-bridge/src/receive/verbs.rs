@@ -99,13 +99,13 @@ pub fn check_verbs(text: &str) -> Result<(), String> {
 mod tests {
     use super::*;
 
-    fn data(value: Value) -> Map<String, Value> {
+    fn data(value: &Value) -> Map<String, Value> {
         value.as_object().unwrap().clone()
     }
 
     #[test]
     fn a_table_of_answers() {
-        let ours = data(json!({"clientId": "7", "tag": "kqzmwbtr"}));
+        let ours = data(&json!({"clientId": "7", "tag": "kqzmwbtr"}));
         let front = r#"{"verb":"tag","data":{"clientId":"7","tag":"kqzmwbtr"}}"#;
         let cases: &[(&str, &str, Option<String>)] = &[
             ("empty body", "", None),

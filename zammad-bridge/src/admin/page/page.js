@@ -36,7 +36,7 @@ const TEXTS = {
     unreachable: 'Мост не отвечает.', themeAuto: 'Тема: как в системе', themeLight: 'Тема: светлая', themeDark: 'Тема: тёмная',
     ready: 'Работает', notReady: 'Не готов', delayed: 'Работает с задержкой', offline: 'Нет связи, пробуем снова', connecting: 'Соединение',
     liveCalls: 'Идут сейчас', receivedNow: 'Получено', toldNow: 'Передано в Zammad', perMinute: 'в минуту', waiting: 'Ждут Zammad',
-    oldest: 'Самое долгое ожидание', deadLetters: 'Не принято', throughput: 'Поток, в минуту', received: 'получено',
+    oldest: 'Ждёт дольше всех', deadLetters: 'Не принято', throughput: 'Поток, в минуту', received: 'получено',
     deliveredLegend: 'передано в Zammad', backlog: 'Ждут Zammad', pendingLegend: 'звонков ждёт', shelvedLegend: 'не принято',
     calls: 'Звонки', show: 'Показать', all: 'Все', live: 'Идут', pendingFilter: 'Ждут', shelvedFilter: 'Не принято', find: 'Тег или id звонка',
     lettersText: 'Zammad окончательно отказался это принять. Повторите, когда причина устранена, или откажитесь от отправки.',
