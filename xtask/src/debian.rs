@@ -10,7 +10,7 @@ use crate::process::{self, Ended};
 use crate::report::{Outcome, say};
 
 /// What the end-to-end suite starts or needs.
-const PACKAGES: [&str; 16] = [
+const PACKAGES: [&str; 17] = [
     // The SIP edge.
     "kamailio",
     "kamailio-websocket-modules",
