@@ -58,7 +58,8 @@ impl Random for PageRandom {
     }
 }
 
-/// A client. Times are milliseconds of a clock that never goes back (`performance.now()`).
+/// A client. Times are milliseconds of a clock that never goes back (`performance.now()`). A `call` is a whole number beyond 32
+/// bits, which a JavaScript number holds.
 #[wasm_bindgen]
 #[derive(Debug)]
 pub struct Core {
@@ -174,18 +175,18 @@ impl Core {
     }
 
     /// The description that was asked for: an offer, or an answer.
-    pub fn described(&mut self, now: f64, call: u32, offer: bool, sdp: String) {
+    pub fn described(&mut self, now: f64, call: f64, offer: bool, sdp: String) {
         self.media(now, call, if offer { MediaReply::Offer(Ok(sdp)) } else { MediaReply::Answer(Ok(sdp)) });
     }
 
     /// The far end's answer is in use.
-    pub fn answer_taken(&mut self, now: f64, call: u32) {
+    pub fn answer_taken(&mut self, now: f64, call: f64) {
         self.media(now, call, MediaReply::AnswerTaken(Ok(())));
     }
 
     /// An order of the media session went wrong: `offer`, `answer` or `taken`; or the session broke by itself: `ice`, `dtls`.
     /// `device` is the microphone if that is what is wrong.
-    pub fn media_failed(&mut self, now: f64, call: u32, what: &str, device: Option<String>, problem: String) {
+    pub fn media_failed(&mut self, now: f64, call: f64, what: &str, device: Option<String>, problem: String) {
         let reply = match what {
             "ice" => MediaReply::Notice(MediaNotice::Failed(MediaFault::IceFailed)),
             "dtls" => MediaReply::Notice(MediaNotice::Failed(MediaFault::DtlsFailed)),
@@ -205,13 +206,13 @@ impl Core {
     }
 
     /// Whether the key could be sent by RFC 4733.
-    pub fn dtmf_sent(&mut self, now: f64, call: u32, id: u32, tone: &str, sent: bool) {
+    pub fn dtmf_sent(&mut self, now: f64, call: f64, id: u32, tone: &str, sent: bool) {
         let tone = tone.chars().next().unwrap_or(' ');
         self.media(now, call, MediaReply::DtmfSent(CommandId(id.into()), tone, Ok(sent)));
     }
 
     /// The state of ICE, in the words of `RTCIceConnectionState`.
-    pub fn ice(&mut self, now: f64, call: u32, state: &str) {
+    pub fn ice(&mut self, now: f64, call: f64, state: &str) {
         let state = match state {
             "new" => IceState::New,
             "checking" => IceState::Checking,
@@ -229,7 +230,7 @@ impl Core {
     pub fn statistics(
         &mut self,
         now: f64,
-        call: u32,
+        call: f64,
         packets_sent: f64,
         bytes_sent: f64,
         packets_received: f64,
@@ -278,8 +279,8 @@ impl Core {
         self.session.handle(Time::from_micros(whole(now * 1000.0)), input);
     }
 
-    fn media(&mut self, now: f64, call: u32, reply: MediaReply) {
-        self.handle(now, ClientInput::Media { call: CallHandle(call.into()), reply });
+    fn media(&mut self, now: f64, call: f64, reply: MediaReply) {
+        self.handle(now, ClientInput::Media { call: CallHandle(whole(call)), reply });
     }
 }
 
