@@ -192,7 +192,11 @@ impl SipClientConfig {
 
 /// Whether `uri` can be called: a `sip` or `sips` URI with a user part.
 pub(crate) fn validate_target_uri(key: &str, uri: &str) -> Result<()> {
-    let right = Uri::parse(uri).is_ok_and(|uri| matches!(uri.scheme(), "sip" | "sips") && uri.user().is_some());
+    let right = Uri::parse(uri).is_ok_and(|uri| {
+        // RFC 3986 §3.1: a scheme is the same in any case.
+        let sip = uri.scheme().eq_ignore_ascii_case("sip") || uri.scheme().eq_ignore_ascii_case("sips");
+        sip && uri.user().is_some()
+    });
     if right {
         return Ok(());
     }

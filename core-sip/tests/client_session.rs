@@ -338,6 +338,37 @@ fn what_a_call_brings_along_replaces_the_configuration() {
 }
 
 #[test]
+fn a_name_that_arrives_late_is_in_the_next_event_and_in_the_next_call() {
+    let mut unnamed = config();
+    unnamed.target_application_name = None;
+    let (mut line, _) = Line::connected(unnamed);
+    let event = line.call_events()[0].clone();
+    let tag = event.tag.unwrap();
+    assert_eq!((event.application_name, event.display_from), (None, Some(format!("webcall:{tag}"))));
+    let id = line.ask(ClientCommand::SetTargetApplicationName(Some("Голосовой бот".parse().unwrap())));
+    assert_eq!(line.answer(id), Some(Ok(Reply::Done)));
+    line.notice(MediaNotice::Ice(IceState::Connected));
+    let metrics = line.events.iter().rev().find_map(|event| match event {
+        Event::Metrics(metrics) => metrics.application_name.clone(),
+        _ => None,
+    });
+    assert_eq!(metrics.as_deref(), Some("Голосовой бот"));
+    line.ask(ClientCommand::Hangup { reason: None });
+    let ended = line.call_events().last().copied().unwrap().clone();
+    assert_eq!(ended.display_from, Some(format!("webcall:{tag} → Голосовой бот")));
+    assert_eq!(ended.display_to.as_deref(), Some("Голосовой бот"));
+
+    line.ask(ClientCommand::StartCall(Box::default()));
+    let names: Vec<_> = line
+        .sent
+        .iter()
+        .filter(|m| m.method() == Some(&Method::Invite))
+        .map(|m| header(m, "X-Application-Name"))
+        .collect();
+    assert_eq!((names.first().unwrap(), names.last().unwrap()), (&None, &Some("Голосовой бот".to_owned())));
+}
+
+#[test]
 fn a_call_that_cannot_be_placed_says_why_and_leaves_nothing_behind() {
     let mut line = Line::registered(config());
     let evil = HeaderField { name: HeaderName::from_static("Via"), value: HeaderValue::from_static("x") };

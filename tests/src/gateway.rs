@@ -14,7 +14,7 @@ use std::time::Duration;
 use codex_core_sip::error::{Error, MediaFault, Result};
 use codex_core_sip::media::{
     LevelMeter, LevelReading, MediaEngine, MediaNotice, MediaNotifier, MediaSession, MediaSettings, MediaStatistics,
-    SessionAudio, Tee, Tone, WebRtcEngine, echo,
+    SessionAudio, Silence, Tee, Tone, WebRtcEngine, echo,
 };
 use codex_core_sip::random::OsRandom;
 use codex_core_sip::sip::digest::Algorithm;
@@ -43,6 +43,8 @@ pub enum Voicebot {
     Echo,
     /// A tone of so many hertz, at half of full scale.
     Tone(f64),
+    /// Nothing: packets come, and hold silence.
+    Silent,
 }
 
 /// What the gateway saw.
@@ -96,6 +98,7 @@ pub struct GatewayBuilder {
     users: Vec<(String, SecretString)>,
     algorithms: Vec<Algorithm>,
     voicebot: Voicebot,
+    refusal: Option<(StatusCode, String)>,
     tls: Option<TlsIdentity>,
 }
 
@@ -144,6 +147,13 @@ impl GatewayBuilder {
         self
     }
 
+    /// Refuses every call with this status, and `reason` as the cause in the header `Reason`.
+    #[must_use]
+    pub fn refuses(mut self, status: StatusCode, reason: impl Into<String>) -> Self {
+        self.refusal = Some((status, reason.into()));
+        self
+    }
+
     /// Listens for `wss` with this certificate instead of `ws`.
     #[must_use]
     pub fn tls(mut self, identity: TlsIdentity) -> Self {
@@ -171,13 +181,13 @@ impl GatewayBuilder {
         config.keep_alive_interval = None;
         config.server = Some(server);
         let (events, queue) = mpsc::channel(EVENT_QUEUE);
-        let voicebot = self.voicebot;
+        let manner = Manner { voicebot: self.voicebot, refusal: self.refusal };
         let task = tokio::spawn(async move {
             let mut flows = tokio::task::JoinSet::new();
             loop {
                 let accepted = listener.accept().await;
                 while flows.try_join_next().is_some() {}
-                flows.spawn(Edge::new(config.clone(), voicebot, events.clone()).run(accepted.flow));
+                flows.spawn(Edge::new(config.clone(), manner.clone(), events.clone()).run(accepted.flow));
             }
         });
         Ok(Gateway { url: format!("{scheme}://{address}"), events: queue, task })
@@ -202,6 +212,7 @@ impl Gateway {
             users: vec![("170".to_owned(), SecretString::from("secret"))],
             algorithms: vec![Algorithm::Md5],
             voicebot: Voicebot::Echo,
+            refusal: None,
             tls: None,
         }
     }
@@ -224,6 +235,13 @@ impl Drop for Gateway {
     }
 }
 
+/// How calls are treated.
+#[derive(Debug, Clone)]
+struct Manner {
+    voicebot: Voicebot,
+    refusal: Option<(StatusCode, String)>,
+}
+
 /// What the media of a call tells its edge.
 enum MediaReport {
     Answer(CallHandle, Result<(Arc<dyn MediaSession>, String)>),
@@ -238,7 +256,7 @@ struct VoicebotCall {
 /// The edge's side of one WebSocket.
 struct Edge {
     agent: UserAgent,
-    voicebot: Voicebot,
+    manner: Manner,
     events: mpsc::Sender<GatewayEvent>,
     calls: HashMap<CallHandle, VoicebotCall>,
     start: Instant,
@@ -248,11 +266,11 @@ struct Edge {
 
 impl Edge {
     #[expect(clippy::disallowed_methods, reason = "this is the adapter through which time comes in")]
-    fn new(config: UserAgentConfig, voicebot: Voicebot, events: mpsc::Sender<GatewayEvent>) -> Self {
+    fn new(config: UserAgentConfig, manner: Manner, events: mpsc::Sender<GatewayEvent>) -> Self {
         let (reports, queue) = mpsc::channel(64);
         Self {
             agent: UserAgent::new(config, Box::new(OsRandom)),
-            voicebot,
+            manner,
             events,
             calls: HashMap::new(),
             start: Instant::now(),
@@ -349,6 +367,9 @@ impl Edge {
         let headers = message.header_lines().map(|(name, value)| (name.to_owned(), value.into_owned())).collect();
         let request_uri = message.request_uri().unwrap_or_default().to_owned();
         self.tell(GatewayEvent::Invite { request_uri, headers });
+        if let Some((status, reason)) = self.manner.refusal.clone() {
+            return self.input(Input::Command(Command::Reject { call, status, reason: Some(reason) }));
+        }
         let Some(offer) = offer else {
             let status = StatusCode::NOT_ACCEPTABLE_HERE;
             return self.input(Input::Command(Command::Reject { call, status, reason: None }));
@@ -357,7 +378,7 @@ impl Edge {
         let (meter, heard) = LevelMeter::new(HEARD_WINDOW_MS);
         self.calls.insert(call, VoicebotCall { heard, session: None });
         let reports = self.reports.clone();
-        let voicebot = self.voicebot;
+        let voicebot = self.manner.voicebot;
         tokio::spawn(async move {
             let notices = reports.clone();
             let notify = Arc::new(move |notice: MediaNotice| {
@@ -426,6 +447,7 @@ async fn answer(
             SessionAudio::new(source, tee.with(sink))
         }
         Voicebot::Tone(frequency) => SessionAudio::new(Tone::new(frequency, 0.5), tee),
+        Voicebot::Silent => SessionAudio::new(Silence, tee),
     }));
     let engine = WebRtcEngine::builder()
         .audio(move || {

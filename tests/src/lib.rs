@@ -2,10 +2,11 @@
 //!
 //! - [`peers`]: Kamailio, rtpengine, SIPp, baresip and coturn as processes with a life cycle,
 //! - [`scenario`]: one end-to-end test: a name, a time limit, a folder, and a report that explains a failure,
-//! - [`sip_trace`], [`ladder`]: SIP messages as the edge saw them, drawn as a ladder diagram,
+//! - [`sip_trace`]: SIP messages as the edge saw them, which `codex_core_sip::sip::ladder` draws,
 //! - [`sipp_log`]: the exact bytes that SIPp sent and received,
 //! - [`phone`]: our client as scenarios use it, with everything it told and heard,
 //! - [`audio`], [`rtp_recording`]: tones made and measured in WAV files, and made as RTP for SIPp to play,
+//! - [`codex_call`]: the terminal program as a process,
 //! - [`jambonz`]: a stand-in for jambonz' REST API that answers with recorded bytes,
 //! - [`web_site`]: a web server for pages under test,
 //! - [`gateway`]: a SIP edge over WebSocket and a WebRTC voicebot, built from the server side of `codex-core-sip`.
@@ -15,9 +16,9 @@
 //! to that within one test program).
 
 pub mod audio;
+pub mod codex_call;
 pub mod gateway;
 pub mod jambonz;
-pub mod ladder;
 pub mod peers;
 pub mod phone;
 pub mod rtp_recording;

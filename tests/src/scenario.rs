@@ -23,9 +23,9 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
+use codex_core_sip::sip::ladder::Ladder;
 use futures_util::FutureExt as _;
 
-use crate::ladder::Ladder;
 use crate::peers::{PeerError, ports};
 use crate::sip_trace::{self, TracedMessage};
 use crate::sipp_log::{self, Direction};

@@ -6,57 +6,7 @@ use std::io;
 use std::path::Path;
 use std::time::Duration;
 
-/// One SIP message on its way.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TracedMessage {
-    /// When it was seen, since the Unix epoch.
-    pub at: Duration,
-    /// Who sent it, such as `client`.
-    pub from: String,
-    /// Who received it, such as `edge`.
-    pub to: String,
-    /// The message as it was on the wire, without WebSocket framing and TLS.
-    pub bytes: Vec<u8>,
-}
-
-impl TracedMessage {
-    /// The first line: `INVITE sip:… SIP/2.0` or `SIP/2.0 200 OK`.
-    #[must_use]
-    pub fn first_line(&self) -> String {
-        first_line(&self.bytes)
-    }
-
-    /// The first value of a header, white space trimmed, names compared without regard to case. Folded lines and compact
-    /// names are not looked for: this is for reading a trace, not for judging it.
-    #[must_use]
-    pub fn header(&self, name: &str) -> Option<String> {
-        header(&self.bytes, name)
-    }
-}
-
-/// The first line of a message, without its line end.
-#[must_use]
-pub fn first_line(message: &[u8]) -> String {
-    let line = message.split(|b| *b == b'\n').next().unwrap_or_default();
-    String::from_utf8_lossy(line).trim_end().to_owned()
-}
-
-/// The first value of the header `name`, byte for byte but for white space around it.
-#[must_use]
-pub fn header(message: &[u8], name: &str) -> Option<String> {
-    header_bytes(message, name).map(|value| String::from_utf8_lossy(value).into_owned())
-}
-
-/// As [`header`], as bytes.
-#[must_use]
-pub fn header_bytes<'a>(message: &'a [u8], name: &str) -> Option<&'a [u8]> {
-    message.split(|b| *b == b'\n').skip(1).map_while(|line| (!line.trim_ascii().is_empty()).then_some(line)).find_map(
-        |line| {
-            let colon = line.iter().position(|b| *b == b':')?;
-            line[..colon].trim_ascii().eq_ignore_ascii_case(name.as_bytes()).then(|| line[colon + 1..].trim_ascii())
-        },
-    )
-}
+pub use codex_core_sip::sip::ladder::{LadderMessage as TracedMessage, first_line, header, header_bytes};
 
 /// Puts what several observers saw into one trace, in order of time. A message that two of them saw is there once;
 /// retransmissions stay, since each observer saw them as often.

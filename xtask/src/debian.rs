@@ -10,7 +10,7 @@ use crate::process::{self, Ended};
 use crate::report::{Outcome, say};
 
 /// What the end-to-end suite starts or needs.
-const PACKAGES: [&str; 16] = [
+const PACKAGES: [&str; 17] = [
     // The SIP edge.
     "kamailio",
     "kamailio-websocket-modules",
@@ -29,6 +29,8 @@ const PACKAGES: [&str; 16] = [
     // Captures and recordings.
     "tshark",
     "sox",
+    // Speech for a call that is compared with what came back.
+    "espeak-ng",
     // The namespace, and TLS identities.
     "iproute2",
     "ca-certificates",

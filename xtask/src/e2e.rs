@@ -18,6 +18,10 @@ use crate::workspace::{NEXTEST_NO_TESTS, Runner, Workspace};
 const KEEP_VARIABLE: &str = "CODEX_E2E_KEEP";
 /// Tells a scenario to pass over a missing peer, and to say so.
 const ALLOW_MISSING_VARIABLE: &str = "CODEX_E2E_ALLOW_MISSING";
+/// Says where the terminal program is that some scenarios run.
+const PROGRAM_VARIABLE: &str = "CODEX_CALL";
+/// That program.
+const PROGRAM: &str = "codex-call";
 /// Names the file in which scenarios note what they have to say beside passing.
 const NOTES_VARIABLE: &str = "CODEX_E2E_NOTES";
 
@@ -52,12 +56,17 @@ pub(crate) fn run(workspace: &Workspace, options: &E2eOptions) -> Outcome {
         }
         say(&format!("the npm package was not built, scenarios in a browser will fail: {problem}"));
     }
+    let program = match workspace.build_program(PROGRAM) {
+        Ok(program) => program,
+        Err(problem) => return Outcome::Failed(problem),
+    };
     let isolation = Isolation::make();
     let notes = workspace.target_folder().join(format!("e2e-notes-{}", std::process::id()));
+    let files = Files { notes: &notes, program: &program };
     let run_start = Instant::now();
     let failure = match workspace.runner() {
-        Runner::Nextest => run_nextest(workspace, &isolation, options, groups, &notes),
-        Runner::Libtest => run_libtest(workspace, &isolation, options, groups, &notes),
+        Runner::Nextest => run_nextest(workspace, &isolation, options, groups, files),
+        Runner::Libtest => run_libtest(workspace, &isolation, options, groups, files),
     };
     let mut times = format!("build {build_time}, run {}", duration(run_start.elapsed()));
     let noted = std::fs::read_to_string(&notes).unwrap_or_default();
@@ -79,17 +88,26 @@ fn wants_package(only: &[String]) -> bool {
     only.is_empty() || only.iter().any(|name| name.contains("browser") || name.contains("page"))
 }
 
+/// What scenarios are told of outside of their own code.
+#[derive(Clone, Copy)]
+struct Files<'a> {
+    /// Where they note what they have to say.
+    notes: &'a Path,
+    /// The terminal program.
+    program: &'a Path,
+}
+
 fn run_nextest(
     workspace: &Workspace,
     isolation: &Isolation,
     options: &E2eOptions,
     groups: &[String],
-    notes: &Path,
+    files: Files<'_>,
 ) -> Option<String> {
     let mut cargo = workspace.cargo(&["nextest", "run"]);
     select_groups(workspace, &mut cargo, groups).args(["--test-threads", "1", "--no-fail-fast"]);
     cargo.args(nextest_filter(&options.only, groups));
-    let ended = process::run("e2e", &mut inside(isolation, &cargo, options, notes), limits::E2E);
+    let ended = process::run("e2e", &mut inside(isolation, &cargo, options, files), limits::E2E);
     match ended.code() {
         Some(0) => None,
         Some(NEXTEST_NO_TESTS) => Some(no_match(&options.only)),
@@ -103,7 +121,7 @@ fn run_libtest(
     isolation: &Isolation,
     options: &E2eOptions,
     groups: &[String],
-    notes: &Path,
+    files: Files<'_>,
 ) -> Option<String> {
     let start = Instant::now();
     let mut failed = Vec::new();
@@ -118,7 +136,7 @@ fn run_libtest(
         let mut cargo = workspace.cargo(&["test"]);
         select_groups(workspace, &mut cargo, group).args(["--", "--test-threads=1"]).args(names);
         let left = limits::E2E.saturating_sub(start.elapsed());
-        let ended = process::run("e2e", &mut inside(isolation, &cargo, options, notes), left);
+        let ended = process::run("e2e", &mut inside(isolation, &cargo, options, files), left);
         if !ended.success() {
             failed.push(format!("{}: {}", group[0], ended.describe()));
         }
@@ -167,9 +185,13 @@ fn select_groups<'a>(workspace: &Workspace, command: &'a mut Command, groups: &[
 }
 
 /// The same call of cargo inside the namespace, where there is no network to ask a registry by.
-fn inside(isolation: &Isolation, cargo: &Command, options: &E2eOptions, notes: &Path) -> Command {
+fn inside(isolation: &Isolation, cargo: &Command, options: &E2eOptions, files: Files<'_>) -> Command {
     let mut command = isolation.command(cargo.get_program());
-    command.args(cargo.get_args()).env("CARGO_NET_OFFLINE", "true").env(NOTES_VARIABLE, notes);
+    command
+        .args(cargo.get_args())
+        .env("CARGO_NET_OFFLINE", "true")
+        .env(NOTES_VARIABLE, files.notes)
+        .env(PROGRAM_VARIABLE, files.program);
     if let Some(folder) = cargo.get_current_dir() {
         command.current_dir(folder);
     }
@@ -240,7 +262,12 @@ mod tests {
         let mut cargo = Command::new("cargo");
         cargo.args(["nextest", "run"]).current_dir("/").env_remove("CARGO_PKG_NAME");
         let options = E2eOptions { keep: true, ..E2eOptions::default() };
-        let command = inside(&Isolation::Loopback, &cargo, &options, Path::new("/notes"));
+        let command = inside(
+            &Isolation::Loopback,
+            &cargo,
+            &options,
+            Files { notes: Path::new("/notes"), program: Path::new("/codex-call") },
+        );
         assert_eq!(command.get_args().collect::<Vec<_>>(), ["nextest", "run"]);
         assert_eq!(command.get_current_dir(), cargo.get_current_dir());
         let mut environment: Vec<_> = command.get_envs().collect();
@@ -251,6 +278,7 @@ mod tests {
             [
                 ("CARGO_NET_OFFLINE".as_ref(), value("true")),
                 ("CARGO_PKG_NAME".as_ref(), None),
+                ("CODEX_CALL".as_ref(), value("/codex-call")),
                 ("CODEX_E2E_KEEP".as_ref(), value("1")),
                 ("CODEX_E2E_NOTES".as_ref(), value("/notes")),
             ]

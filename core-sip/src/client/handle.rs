@@ -14,7 +14,7 @@ use crate::config::SipClientConfig;
 use crate::error::{Error, Result};
 use crate::event::{CallState, Event, LogEvent, LogLevel};
 use crate::media::MediaEngine;
-use crate::metadata::LanguageTag;
+use crate::metadata::{ApplicationName, LanguageTag};
 use crate::random::OsRandom;
 use crate::transport::{SignalingTransport, WebSocketSettings, WebSocketTransport};
 
@@ -247,6 +247,16 @@ impl CodexSipClient {
     /// [`Error::Destroyed`].
     pub async fn set_language(&self, language: LanguageTag) -> Result<()> {
         self.ask(ClientCommand::SetLanguage(language)).await.map(drop)
+    }
+
+    /// Names the application behind the configured target: in the further events of a call that is up or on its way
+    /// (headers that have been sent stay), and in calls to come. For names that are looked up in the background.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Destroyed`].
+    pub async fn set_target_application_name(&self, name: Option<ApplicationName>) -> Result<()> {
+        self.ask(ClientCommand::SetTargetApplicationName(name)).await.map(drop)
     }
 
     /// Ends everything: the call, the registration (as far as the edge can be told), the connection. Returns when all

@@ -79,6 +79,9 @@ pub enum ClientCommand {
     CheckConnection,
     /// Set the language of the calls to come.
     SetLanguage(LanguageTag),
+    /// Name the application behind the configured target, for this call's further events and for calls to come: a name
+    /// that is looked up may arrive when the call has begun already.
+    SetTargetApplicationName(Option<ApplicationName>),
     /// End everything. No other command works afterwards.
     Destroy,
 }
@@ -490,7 +493,24 @@ impl ClientSession {
                 }
                 self.done(id, Ok(Reply::Done));
             }
+            ClientCommand::SetTargetApplicationName(name) => {
+                self.set_target_application_name(name);
+                self.done(id, Ok(Reply::Done));
+            }
             ClientCommand::Destroy => self.destroy(id),
+        }
+    }
+
+    /// Headers that have been sent stay as they are; what comes from now on has the name.
+    fn set_target_application_name(&mut self, name: Option<ApplicationName>) {
+        self.config.target_application_name = name;
+        let name = &self.config.target_application_name;
+        // The target of an incoming call is empty: its caller's names count.
+        if let Some(call) = self.call.as_mut().filter(|call| call.target == self.config.target_uri) {
+            let uri = Uri::parse(&call.target).ok();
+            let user = uri.as_ref().and_then(|uri| uri.user());
+            call.display = DisplayNames::outgoing(&call.tag, name.as_ref(), user);
+            call.application_name.clone_from(name);
         }
     }
 

@@ -3,6 +3,7 @@
 pub mod dialog;
 pub mod digest;
 pub mod header;
+pub mod ladder;
 pub mod lint;
 pub mod message;
 pub mod multipart;

@@ -86,6 +86,7 @@ pub struct SippBuilder {
     sip_port: u16,
     rtp_port: u16,
     calls: u32,
+    echoes: bool,
     caller: Option<CallerSettings>,
 }
 
@@ -106,6 +107,13 @@ impl SippBuilder {
     #[must_use]
     pub fn calls(mut self, calls: u32) -> Self {
         self.calls = calls;
+        self
+    }
+
+    /// Sends no RTP at all, as a voicebot whose packets get lost does. No effect on a caller.
+    #[must_use]
+    pub fn without_audio(mut self) -> Self {
+        self.echoes = false;
         self
     }
 
@@ -176,6 +184,7 @@ impl SippBuilder {
         }
         let mut listens_on = vec![Port::Udp(self.sip_port)];
         match &self.caller {
+            None if !self.echoes => {}
             None => {
                 add(&["-rtp_echo"]);
                 listens_on.extend([Port::Udp(self.rtp_port), Port::Udp(self.rtp_port + 1)]);
@@ -240,6 +249,7 @@ impl Sipp {
             sip_port: ports::VOICEBOT_SIP,
             rtp_port: ports::VOICEBOT_RTP,
             calls: 1,
+            echoes: true,
             caller: None,
         }
     }
@@ -268,6 +278,7 @@ impl Sipp {
             sip_port: ports::CALLER_SIP,
             rtp_port: ports::CALLER_RTP,
             calls: 1,
+            echoes: true,
             caller: Some(CallerSettings {
                 user: user.to_owned(),
                 display_from: "voicebot".to_owned(),

@@ -68,6 +68,8 @@ pub struct Core {
     headers: Vec<String>,
     /// Answers to commands that did not get as far as the session.
     refused: Vec<(u32, Error)>,
+    /// What should be looked at in the settings.
+    warnings: Vec<String>,
 }
 
 #[wasm_bindgen]
@@ -79,9 +81,9 @@ impl Core {
     /// `[code, message]` as JSON: all that is wrong with the settings.
     #[wasm_bindgen(constructor)]
     pub fn new(settings: Settings, unix_ms: f64) -> Result<Core, String> {
-        let config = settings.into_config().map_err(|error| fault(&error))?;
+        let (config, warnings) = settings.into_config().map_err(|error| fault(&error))?;
         ClientSession::new(config, Box::new(PageRandom), Box::new(PageRandom), whole(unix_ms))
-            .map(|session| Self { session, headers: Vec::new(), refused: Vec::new() })
+            .map(|session| Self { session, headers: Vec::new(), refused: Vec::new(), warnings })
             .map_err(|error| fault(&error))
     }
 
@@ -258,14 +260,25 @@ impl Core {
     pub fn take_outputs(&mut self) -> String {
         let mut json = Json::default();
         json.open();
+        for warning in std::mem::take(&mut self.warnings) {
+            json.open();
+            json.text("warn");
+            json.text(&warning);
+            json.close();
+        }
         for (id, error) in std::mem::take(&mut self.refused) {
             done(&mut json, id.into(), Err(error));
         }
         while let Some(output) = self.session.poll_output() {
-            write(&mut json, output);
+            write(&mut json, &self.session.config().wss_server, output);
         }
         json.close();
         json.into_text()
+    }
+
+    /// The language of calls that ask for none.
+    pub fn language(&self) -> String {
+        self.session.language().to_string()
     }
 
     /// When [`Core::timeout`] is due.
@@ -322,12 +335,13 @@ fn fault(error: &Error) -> String {
     json.into_text()
 }
 
-fn write(json: &mut Json, output: ClientOutput) {
+fn write(json: &mut Json, address: &str, output: ClientOutput) {
     match output {
         ClientOutput::OpenFlow { flow } => {
             json.open();
             json.text("open");
             json.number(flow.0);
+            json.text(address);
         }
         ClientOutput::CloseFlow { flow } => {
             json.open();

@@ -1,4 +1,4 @@
-//! `cargo xtask wasm-check`: core-sip compiles for browsers, and what it weighs there.
+//! `cargo xtask wasm-check`: core-sip and the facade over keys compile for browsers, and what core-sip weighs there.
 //!
 //! ```text
 //! toolchain   a compiler that knows the target, brought here if need be
@@ -29,7 +29,7 @@ const PROFILE: &str = "wasm";
 /// Parts that are smaller than this share of the whole are summed up.
 const LEAST_SHARE: usize = 100;
 
-/// Builds core-sip and the module, and reports the module's size.
+/// Builds core-sip, the facade and the module, and reports the module's size.
 pub(crate) fn run(workspace: &Workspace, options: &WasmOptions) -> Outcome {
     match check(workspace, options) {
         Ok(note) => Outcome::Passed(note),
@@ -45,7 +45,7 @@ fn check(workspace: &Workspace, options: &WasmOptions) -> Result<String, String>
         Toolchain::Here => "wasm",
         Toolchain::Debian(_) => "wasm-debian",
     });
-    for package in ["codex-core-sip", PACKAGE] {
+    for package in ["codex-core-sip", "codex-web-widget", PACKAGE] {
         let mut command = workspace.cargo(&["build", "--package", package, "--no-default-features"]);
         command.args(["--profile", PROFILE, "--target", TARGET, "--target-dir"]).arg(&folder);
         let ended =

@@ -1,4 +1,4 @@
-//! A SIP trace as a ladder diagram, for a person who has to see why a scenario failed.
+//! A SIP trace as a ladder diagram, for a person who has to see why a call failed.
 //!
 //! ```text
 //!           client                       edge                        voicebot
@@ -7,13 +7,64 @@
 //! ```
 
 use std::fmt::Write as _;
-
-use crate::sip_trace::TracedMessage;
+use std::time::Duration;
 
 /// Columns between two parties' lines.
 const LANE: usize = 44;
 /// Columns left of the first party's line, where the time stands.
 const MARGIN: usize = 13;
+
+/// One SIP message on its way.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LadderMessage {
+    /// When it was seen, since whatever moment all messages of a drawing share.
+    pub at: Duration,
+    /// Who sent it, such as `client`.
+    pub from: String,
+    /// Who received it, such as `edge`.
+    pub to: String,
+    /// The message as it was on the wire, without WebSocket framing and TLS.
+    pub bytes: Vec<u8>,
+}
+
+impl LadderMessage {
+    /// The first line: `INVITE sip:… SIP/2.0` or `SIP/2.0 200 OK`.
+    #[must_use]
+    pub fn first_line(&self) -> String {
+        first_line(&self.bytes)
+    }
+
+    /// The first value of a header, white space trimmed, names compared without regard to case. Folded lines and compact
+    /// names are not looked for: this is for reading a trace, not for judging it.
+    #[must_use]
+    pub fn header(&self, name: &str) -> Option<String> {
+        header(&self.bytes, name)
+    }
+}
+
+/// The first line of a message, without its line end.
+#[must_use]
+pub fn first_line(message: &[u8]) -> String {
+    let line = message.split(|b| *b == b'\n').next().unwrap_or_default();
+    String::from_utf8_lossy(line).trim_end().to_owned()
+}
+
+/// The first value of the header `name`, byte for byte but for white space around it.
+#[must_use]
+pub fn header(message: &[u8], name: &str) -> Option<String> {
+    header_bytes(message, name).map(|value| String::from_utf8_lossy(value).into_owned())
+}
+
+/// As [`header`], as bytes.
+#[must_use]
+pub fn header_bytes<'a>(message: &'a [u8], name: &str) -> Option<&'a [u8]> {
+    message.split(|b| *b == b'\n').skip(1).map_while(|line| (!line.trim_ascii().is_empty()).then_some(line)).find_map(
+        |line| {
+            let colon = line.iter().position(|b| *b == b':')?;
+            line[..colon].trim_ascii().eq_ignore_ascii_case(name.as_bytes()).then(|| line[colon + 1..].trim_ascii())
+        },
+    )
+}
 
 /// How to draw.
 #[derive(Debug, Clone, Default)]
@@ -46,7 +97,7 @@ impl Ladder {
     /// Draws the messages in the order given; times count from the first one. Parties stand in the order in which they
     /// appear, but for [`Ladder::rightmost`]. Control characters in messages are drawn as `·`.
     #[must_use]
-    pub fn draw(&self, messages: &[TracedMessage]) -> String {
+    pub fn draw(&self, messages: &[LadderMessage]) -> String {
         let Some(first) = messages.first() else { return "(no SIP message was seen)\n".to_owned() };
         let mut parties: Vec<&str> = Vec::new();
         for message in messages {
@@ -90,7 +141,7 @@ impl Ladder {
                     pad_to(&mut row, MARGIN + index * LANE);
                     row.push('|');
                     if index == left {
-                        let _ = write!(row, "   {name}: {}", printable(&value));
+                        let _ = write!(row, "   {name}: {}", printable(&without_secrets(name, &value)));
                     }
                 }
                 let _ = writeln!(drawing, "{}", row.trim_end());
@@ -101,7 +152,7 @@ impl Ladder {
 }
 
 /// What stands on the arrow: method and target, or status, reason and the method that it answers.
-fn label(message: &TracedMessage) -> String {
+fn label(message: &LadderMessage) -> String {
     let line = message.first_line();
     if let Some(status) = line.strip_prefix("SIP/2.0 ") {
         let cseq = message.header("CSeq").unwrap_or_default();
@@ -119,6 +170,29 @@ fn arrow(length: usize, label: &str, rightwards: bool) -> String {
     let label = shorten(label, length.saturating_sub(4));
     let dashes = "-".repeat(length.saturating_sub(width(&label) + 3));
     if rightwards { format!("--{label}{dashes}>") } else { format!("<{dashes}{label}--") }
+}
+
+/// The parameters of credentials from which a password could be guessed.
+const SECRET_PARAMETERS: [&str; 2] = ["response", "cnonce"];
+
+/// A header's value as it may be shown: credentials without what a password could be guessed from.
+fn without_secrets(name: &str, value: &str) -> String {
+    if !["Authorization", "Proxy-Authorization"].iter().any(|secret| name.eq_ignore_ascii_case(secret)) {
+        return value.to_owned();
+    }
+    let Some((scheme, parameters)) = value.split_once(' ').filter(|(scheme, _)| scheme.eq_ignore_ascii_case("digest"))
+    else {
+        return "***".to_owned();
+    };
+    let mut shown = scheme.to_owned();
+    // A comma within quotes cuts a value in two, of which neither is that of a secret parameter: those are hexadecimal.
+    for (index, parameter) in parameters.split(',').enumerate() {
+        let name = parameter.split('=').next().unwrap_or_default().trim();
+        let secret = SECRET_PARAMETERS.iter().any(|secret| name.eq_ignore_ascii_case(secret));
+        let shown_parameter = if secret { format!("{name}=***") } else { parameter.trim().to_owned() };
+        let _ = write!(shown, "{}{shown_parameter}", if index == 0 { " " } else { ", " });
+    }
+    shown
 }
 
 fn shorten(text: &str, columns: usize) -> String {
@@ -144,12 +218,10 @@ fn pad_to(row: &mut String, column: usize) {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
-    fn message(at_ms: u64, from: &str, to: &str, text: &str) -> TracedMessage {
-        TracedMessage {
+    fn message(at_ms: u64, from: &str, to: &str, text: &str) -> LadderMessage {
+        LadderMessage {
             at: Duration::from_secs(1_795_358_870) + Duration::from_millis(at_ms),
             from: from.into(),
             to: to.into(),
@@ -212,6 +284,20 @@ mod tests {
         assert_eq!(drawing.lines().count(), 3);
         assert!(drawing.lines().all(|line| width(line) <= MARGIN + LANE + 1), "{drawing}");
         assert!(drawing.contains("xxx…->|") && drawing.contains("200 ··OK (INVITE)"), "{drawing}");
+    }
+
+    #[test]
+    fn credentials_are_drawn_without_what_a_password_could_be_guessed_from() {
+        let request = "REGISTER sip:b SIP/2.0\nCSeq: 2 REGISTER\nAuthorization: Digest username=\"170\",realm=\"b\", \
+                       response=\"0123456789abcdef\",cnonce=\"fedcba\",nc=00000001\nProxy-Authorization: Basic MTcwOnNlY3JldA==\n\n";
+        let drawing =
+            Ladder::new().headers(&["Authorization", "proxy-authorization"]).draw(&[message(0, "a", "b", request)]);
+        assert!(
+            drawing.contains(r#"Digest username="170", realm="b", response=***, cnonce=***, nc=00000001"#),
+            "{drawing}"
+        );
+        assert!(drawing.contains("proxy-authorization: ***"), "{drawing}");
+        assert!(!drawing.contains("0123456789abcdef") && !drawing.contains("MTcw"), "{drawing}");
     }
 
     #[test]

@@ -1,0 +1,99 @@
+//! `codex-call`: a call to any jambonz from a shell, and the doctor of a deployment.
+//!
+//! ```text
+//! main         what is to be done, and the exit status
+//! arguments    the command line
+//! exit         exit statuses
+//! explanation  errors in plain words with a remedy, English and Russian
+//! configuration  the keys of all sources as settings
+//! screen       what is printed: for people, or one JSON object a line
+//! sound        what is sent and heard: tone, WAV, sound card; meters and recording
+//! line         the client with its trace, and how it ends
+//! task         register, call, answer, listen
+//! doctor       the deployment, step by step
+//! ```
+
+#![expect(clippy::print_stderr, reason = "a program for people prints")]
+
+mod arguments;
+mod configuration;
+#[cfg(feature = "audio-device")]
+mod device;
+mod doctor;
+mod exit;
+mod explanation;
+mod line;
+mod screen;
+mod sound;
+mod task;
+
+use std::io::Write as _;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{CommandFactory as _, Parser as _};
+
+use arguments::{Arguments, Task};
+use exit::Failure;
+use screen::Screen;
+
+/// How long tasks in the background (names to resolve, a microphone) may hold up the end.
+const SHUTDOWN_LIMIT: Duration = Duration::from_millis(500);
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    if let Some(shell) = arguments.completions {
+        clap_complete::generate(shell, &mut Arguments::command(), "codex-call", &mut std::io::stdout());
+        return ExitCode::SUCCESS;
+    }
+    if arguments.man {
+        return man();
+    }
+    tracing_subscriber::fmt()
+        .with_env_filter(
+            tracing_subscriber::EnvFilter::try_from_env("CODEX_LOG").unwrap_or_else(|_| arguments.log_filter().into()),
+        )
+        .with_writer(std::io::stderr)
+        .init();
+    let screen = Screen::new(&arguments);
+    let runtime = match tokio::runtime::Runtime::new() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("codex-call: no runtime: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let outcome = runtime.block_on(run(&arguments, &screen));
+    runtime.shutdown_timeout(SHUTDOWN_LIMIT);
+    let status = match &outcome {
+        Ok(()) => 0,
+        Err(failure) => {
+            // The doctor has explained it already.
+            if arguments.task != Task::Doctor || !failure.is_explained() {
+                screen.failure(failure);
+            }
+            failure.status()
+        }
+    };
+    screen.end(status, outcome.as_ref().err());
+    ExitCode::from(status)
+}
+
+async fn run(arguments: &Arguments, screen: &Screen) -> Result<(), Failure> {
+    match arguments.task {
+        Task::Doctor => doctor::run(arguments, screen).await,
+        _ => task::run(arguments, screen).await,
+    }
+}
+
+fn man() -> ExitCode {
+    let mut page = Vec::new();
+    let written = clap_mangen::Man::new(Arguments::command()).render(&mut page);
+    match written.and_then(|()| std::io::stdout().write_all(&page)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("codex-call: the manual page cannot be written: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}

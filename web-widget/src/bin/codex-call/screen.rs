@@ -1,0 +1,274 @@
+//! What is printed: for people, or one JSON object a line.
+
+use std::cell::Cell;
+use std::io::{IsTerminal as _, Write as _};
+
+use codex_core_sip::Locale;
+use codex_core_sip::event::{CallState, Event, LogLevel, RegistrationState};
+use codex_core_sip::metadata::CustomerData;
+use codex_web_widget::Text;
+use serde_json::{Value, json};
+
+use crate::arguments::Arguments;
+use crate::exit::Failure;
+use crate::explanation::Explanation;
+
+/// How wide a level meter is, in characters, and what its left end stands for.
+const METER_WIDTH: usize = 12;
+const METER_FLOOR_DBFS: f64 = -60.0;
+
+pub(crate) struct Screen {
+    json: bool,
+    pub(crate) locale: Locale,
+    /// Whether meters can be drawn: a line that is written over again.
+    pub(crate) live: bool,
+    live_shown: Cell<bool>,
+    /// Whether a call is up.
+    up: Cell<bool>,
+}
+
+impl Screen {
+    pub(crate) fn new(arguments: &Arguments) -> Self {
+        let live = !arguments.json && std::io::stderr().is_terminal();
+        Self {
+            json: arguments.json,
+            locale: arguments.locale(),
+            live,
+            live_shown: Cell::new(false),
+            up: Cell::new(false),
+        }
+    }
+
+    /// A text in the person's language.
+    pub(crate) fn say<'a>(&self, en: &'a str, ru: &'a str) -> &'a str {
+        match self.locale {
+            Locale::En => en,
+            Locale::Ru => ru,
+        }
+    }
+
+    /// A line for people.
+    pub(crate) fn line(&self, text: &str) {
+        if self.json {
+            return;
+        }
+        self.clear_live();
+        // Whoever closed our output needs no more of it.
+        let _closed = writeln!(std::io::stdout(), "{text}");
+    }
+
+    /// An object for programs.
+    pub(crate) fn object(&self, value: &Value) {
+        if self.json {
+            let _closed = writeln!(std::io::stdout(), "{value}");
+        }
+    }
+
+    /// The line that is written over again.
+    pub(crate) fn live(&self, text: &str) {
+        if self.live {
+            let _closed = write!(std::io::stderr(), "\r\x1b[K{text}");
+            let _closed = std::io::stderr().flush();
+            self.live_shown.set(true);
+        }
+    }
+
+    fn clear_live(&self) {
+        if self.live_shown.replace(false) {
+            let _closed = write!(std::io::stderr(), "\r\x1b[K");
+        }
+    }
+
+    /// Something to be looked at.
+    pub(crate) fn warning(&self, text: &str) {
+        self.object(&json!({"event": "warning", "message": text}));
+        if !self.json {
+            self.clear_live();
+            let _closed = writeln!(std::io::stderr(), "{}: {text}", self.say("warning", "предупреждение"));
+        }
+    }
+
+    /// What happened, as it happens.
+    pub(crate) fn event(&self, event: &Event) {
+        if self.json {
+            match serde_json::to_value(event) {
+                Ok(value) => self.object(&value),
+                Err(error) => self.warning(&error.to_string()),
+            }
+            return;
+        }
+        match event {
+            Event::Registration(event) => {
+                let state = match event.state {
+                    RegistrationState::Registering => self.say("registering", "регистрация"),
+                    RegistrationState::Registered => self.say("registered", "зарегистрирован"),
+                    RegistrationState::Unregistered => self.say("unregistered", "регистрация снята"),
+                    _ => self.say("registration failed", "регистрация не удалась"),
+                };
+                self.line(state);
+            }
+            Event::Call(event) => {
+                self.up.set(event.state == CallState::Connected);
+                let Some(state) = self.call_state(event.state) else { return };
+                let names = event.display_from.as_deref().zip(event.display_to.as_deref());
+                let names = names.map(|(from, to)| format!("  {from}  ⇒  {to}")).unwrap_or_default();
+                // An error is explained at the end.
+                let reason = event.reason.as_ref().filter(|_| event.error.is_none());
+                let reason = reason.map(|reason| format!("  ({reason})")).unwrap_or_default();
+                self.line(&format!("{state}{names}{reason}"));
+            }
+            Event::IncomingCall(event) => {
+                let unknown = self.say("unknown", "неизвестно");
+                self.line(&format!(
+                    "{}: {}  ⇒  {}  ({})",
+                    self.say("incoming call", "входящий звонок"),
+                    event.display_from.as_deref().unwrap_or(unknown),
+                    event.display_to.as_deref().unwrap_or(unknown),
+                    event.from.as_deref().unwrap_or(unknown),
+                ));
+                if let Some(data) = &event.customer_data {
+                    self.line(&format!("  {}", CustomerData::to_json(data)));
+                }
+            }
+            // Each change of ICE brings figures too, the first ones before there are any.
+            Event::Metrics(event) if event.packets_received.is_some_and(|packets| packets > 0) => {
+                let number = |value: Option<f64>, unit: &str| {
+                    value.map_or_else(|| "–".to_owned(), |value| format!("{value:.1}{unit}"))
+                };
+                self.line(&format!(
+                    "  RTT {}  {} {}  {} {}  MOS {}  {} {} / {} {}",
+                    number(event.rtt_ms, " ms"),
+                    self.say("jitter", "джиттер"),
+                    number(event.jitter_ms, " ms"),
+                    self.say("loss", "потери"),
+                    number(event.loss_percent, " %"),
+                    number(event.mos, ""),
+                    self.say("packets sent", "пакетов отправлено"),
+                    event.packets_sent.unwrap_or_default(),
+                    self.say("received", "получено"),
+                    event.packets_received.unwrap_or_default(),
+                ));
+            }
+            Event::Dtmf(event) => {
+                self.line(&format!("{} {}", self.say("the far end pressed", "на том конце нажали"), event.tone));
+            }
+            Event::Reconnecting(event) => self.line(&format!(
+                "{} {} ({} ms)",
+                self.say("connection lost, attempt", "связь потеряна, попытка"),
+                event.attempt,
+                event.delay_ms
+            )),
+            // What goes wrong in a call has no event of its own; before and after it, others say it.
+            Event::Log(event) if event.level >= LogLevel::Warn && self.up.get() => {
+                let error = event.error.as_ref().map(|error| format!(": {error}")).unwrap_or_default();
+                self.line(&format!("  {}{error}", event.message));
+            }
+            _ => {}
+        }
+    }
+
+    fn call_state(&self, state: CallState) -> Option<&'static str> {
+        Some(match state {
+            CallState::Connecting => self.say("calling", "звоним"),
+            CallState::Ringing => self.say("ringing", "гудки"),
+            CallState::Connected => self.say("connected", "соединено"),
+            CallState::Ended => self.say("call over", "звонок окончен"),
+            CallState::Error => self.say("call failed", "звонок не удался"),
+            // Said by other events.
+            _ => return None,
+        })
+    }
+
+    /// The headers that a call carried.
+    pub(crate) fn headers(&self, headers: &[(String, String)]) {
+        let object: serde_json::Map<String, Value> =
+            headers.iter().map(|(name, value)| (name.clone(), Value::from(value.as_str()))).collect();
+        self.object(&json!({"event": "headers", "headers": object}));
+        for (name, value) in headers {
+            self.line(&format!("  {name}: {value}"));
+        }
+    }
+
+    /// Meters both ways.
+    pub(crate) fn levels(&self, seconds: u64, sent_dbfs: f64, heard_dbfs: f64) {
+        self.live(&format!(
+            "  {}:{:02}  {} {}  {} {}",
+            seconds / 60,
+            seconds % 60,
+            self.say("we", "мы"),
+            meter(sent_dbfs),
+            self.say("they", "они"),
+            meter(heard_dbfs),
+        ));
+    }
+
+    /// Why it ends.
+    pub(crate) fn failure(&self, failure: &Failure) {
+        let (what, remedy) = match failure {
+            Failure::Keys(problems) => (problems.in_locale(self.locale), None),
+            Failure::Client(error) => {
+                let explanation = Explanation::of(error);
+                let what = explanation.what.in_locale(self.locale).to_owned();
+                (what, Some(explanation.remedy.in_locale(self.locale).to_owned()))
+            }
+            Failure::Other(_, text) => (text.in_locale(self.locale).to_owned(), None),
+            Failure::Explained(_) => return,
+        };
+        let details = match failure {
+            Failure::Client(error) => Some(error.to_string()),
+            _ => None,
+        };
+        self.object(&json!({
+            "event": "error", "kind": failure.kind().name(), "message": what, "remedy": remedy, "details": details,
+        }));
+        if self.json {
+            return;
+        }
+        self.clear_live();
+        let mut text = format!("codex-call: {what}");
+        if let Some(remedy) = remedy {
+            text.push_str(&format!("\n  {}: {remedy}", self.say("what to do", "что делать")));
+        }
+        if let Some(details) = details {
+            text.push_str(&format!("\n  {}: {details}", self.say("details", "подробности")));
+        }
+        let _closed = writeln!(std::io::stderr(), "{text}");
+    }
+
+    /// The last line of `--json`.
+    pub(crate) fn end(&self, status: u8, failure: Option<&Failure>) {
+        self.clear_live();
+        self.object(
+            &json!({"event": "exit", "status": status, "kind": failure.map_or("ok", |failure| failure.kind().name())}),
+        );
+    }
+
+    /// A text in the person's language.
+    pub(crate) fn text<'a>(&self, text: &'a Text) -> &'a str {
+        text.in_locale(self.locale)
+    }
+}
+
+fn meter(dbfs: f64) -> String {
+    let share = ((dbfs - METER_FLOOR_DBFS) / -METER_FLOOR_DBFS).clamp(0.0, 1.0);
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        clippy::cast_precision_loss,
+        reason = "a share of a dozen characters"
+    )]
+    let filled = (share * METER_WIDTH as f64).round() as usize;
+    format!("[{}{}] {dbfs:>6.1} dB", "#".repeat(filled), " ".repeat(METER_WIDTH - filled))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn meters_fill_from_the_left() {
+        assert_eq!(meter(-120.0), "[            ] -120.0 dB");
+        assert_eq!(meter(-30.0), "[######      ]  -30.0 dB");
+        assert_eq!(meter(0.0), "[############]    0.0 dB");
+    }
+}
