@@ -248,7 +248,7 @@ impl<'a> UriRef<'a> {
                 number.retain(|c| !matches!(c, '-' | '.' | '(' | ')'));
             }
             // The first of several counts.
-            let is_first = params.get(&name).is_none();
+            let is_first = !params.contains_key(&name);
             if is_first {
                 params.insert(name, value);
             }
