@@ -11,7 +11,10 @@ window.RTCPeerConnection = class extends Original {
   }
 };
 const unhandled = [];
-addEventListener('unhandledrejection', (event) => unhandled.push(String(event.reason)));
+addEventListener('unhandledrejection', (event) => {
+  unhandled.push(String(event.reason));
+  console.error('unhandled', event.reason?.stack ?? String(event.reason));
+});
 
 const EVENTS = ['registration', 'call', 'incomingCall', 'metrics', 'ice', 'dtmf', 'reconnecting', 'language', 'log', 'error'];
 

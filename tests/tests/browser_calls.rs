@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use codex_e2e::audio::Audio;
 use codex_e2e::peers::{
     APPLICATION, Baresip, CallerScript, Chromium, Kamailio, PASSWORD, Page, REALM, Rtpengine, Sipp, VoicebotScript,
 };
@@ -13,6 +14,8 @@ use serde_json::{Value, json};
 
 const LIMIT: Duration = Duration::from_secs(90);
 const STEP: Duration = Duration::from_secs(15);
+/// What the visitor's microphone hears.
+const OURS_HZ: f64 = 1000.0;
 
 /// What the older guide shows.
 const CUSTOMER: &str = r#"{"clientId":"user_12345","clientName":"Иван Иванов","callType":"webcall","sessionId":"session_abc123","timestamp":"2025-11-14T12:00:00Z","location":{"country":"RU","city":"Moscow"},"customFields":{"department":"Отдел продаж","priority":"high"}}"#;
@@ -129,11 +132,19 @@ async fn a_page_and_baresip_hear_each_other_and_keys_arrive() -> Result<(), Fail
     Scenario::new("a_page_and_baresip_hear_each_other_and_keys_arrive", LIMIT)
         .play(async |stage| {
             const KEYS: &str = "1590*#";
+            // What the visitor says: short tones, since browsers take a steady one for noise.
+            let mut speech = Audio { sample_rate: 48_000, samples: Vec::new() };
+            for _ in 0..10 {
+                speech.samples.extend(Audio::tone(48_000, OURS_HZ, 0.5, 0.3).samples);
+                speech.samples.extend(Audio::tone(48_000, OURS_HZ, 0.0, 0.4).samples);
+            }
+            let microphone = stage.folder().join("microphone.wav");
+            speech.write_wav(&microphone)?;
             let _media = Rtpengine::start(stage).await?;
             let edge = Kamailio::builder().with_rtpengine().start(stage).await?;
             let mut voicebot = Baresip::builder().tone_hz(620.0).start(stage).await?;
             let site = site().await?;
-            let browser = Chromium::builder().start(stage).await?;
+            let browser = Chromium::builder().microphone(&microphone).start(stage).await?;
             let mut page = open(&browser, &site).await?;
             // Under the names of `new CodexSipClient({…})`; the call's own data, target and headers.
             let config = json!({
@@ -196,7 +207,15 @@ async fn a_page_and_baresip_hear_each_other_and_keys_arrive() -> Result<(), Fail
             page.evaluate("phone.client.hangup('done').then(() => phone.client.destroy())").await?;
             voicebot.event("CALL_CLOSED", STEP).await?;
             let recorded = voicebot.heard()?;
-            assert!(recorded.level() > 0.001, "baresip heard nothing: level {}", recorded.level());
+            let seconds = recorded.seconds();
+            let windows = (0..).map(|n| f64::from(n) * 0.1).take_while(|from| from + 0.2 < seconds);
+            let loudest = windows
+                .map(|from| recorded.between(from, from + 0.2))
+                .max_by(|a, b| a.tone_amplitude(OURS_HZ).total_cmp(&b.tone_amplitude(OURS_HZ)))
+                .ok_or("baresip recorded nothing")?;
+            let (ours, beside) = (loudest.tone_amplitude(OURS_HZ), loudest.tone_amplitude(OURS_HZ * 1.5));
+            stage.figure("our tone in baresip's recording", &format!("amplitude {ours:.3}, beside it {beside:.3}"));
+            assert!(ours > 0.02 && ours > 5.0 * beside, "amplitude {ours}, beside it {beside}");
             let after = page.evaluate("refusal(phone.client.startCall())").await?;
             assert_eq!(after["code"], "destroyed");
             assert_eq!(page.evaluate("seen.includes('log') && seen.includes('metrics')").await?, json!(true));
@@ -261,7 +280,7 @@ async fn a_page_takes_a_call_and_shows_the_caller_s_own_data() -> Result<(), Fai
                 keys(&edge, "user_12345")
             ))
             .await?;
-            let talking = Duration::from_secs(3);
+            let talking = Duration::from_secs(6);
             let caller = Sipp::caller(CallerScript::Talks { talking }, "user_12345").customer_data(CALLERS);
             let caller = caller.display_names("webcall:kqzmwbtr → Отдел продаж", "Отдел продаж");
             let mut caller = caller.start(stage).await?;
@@ -295,7 +314,8 @@ async fn a_denied_microphone_says_so_and_no_invite_goes_out() -> Result<(), Fail
                 keys(&edge, "170")
             );
             assert_eq!(page.evaluate(&script).await?, json!(["microphone_denied", "microphone_denied"]));
-            assert!(page.evaluate("phone.client.checkConnection()").await? == json!(true));
+            page.evaluate("phone.until('registration', (e) => e.state === 'registered')").await?;
+            assert_eq!(page.evaluate("phone.client.checkConnection()").await?, json!(true));
             assert!(!stage.edge_trace().iter().any(|m| m.first_line().starts_with("INVITE")));
             assert_eq!(page.evaluate("connections.length").await?, json!(0));
             Ok(())

@@ -106,7 +106,7 @@
 //!
 //! # What it is not
 //!
-//! Not the widget that a page shows, nor its WebAssembly: those are made of this.
+//! Not the widget that a page shows, nor its WebAssembly: those are made of this (`web-widget/browser`, `web-widget/npm`).
 
 #![cfg_attr(
     not(feature = "client"),

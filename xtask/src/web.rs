@@ -4,7 +4,7 @@
 //!  web-widget/browser ──cargo──► .wasm ──codex-bindgen──► dist/codex.wasm
 //!                                             └► npm/src/core/codex.js ─┐
 //!  web-widget/npm/src ──────────────────────────────────────────────────┴─esbuild─► dist/index.js
-//!                     ──tsc --strict──► dist/*.d.ts
+//!                     ──tsc --strict──► dist/*.d.ts ──tsc --strict──► guide/ holds
 //! ```
 
 use std::fs;
@@ -26,6 +26,9 @@ const BINDGEN_PACKAGE: &str = "codex-bindgen";
 const NPM_FOLDER: &str = "web-widget/npm";
 /// What the package is built with, as `package.json` has it.
 const TOOLS: [&str; 2] = ["esbuild@0.28.2", "typescript@7.0.2"];
+
+/// Parts of the JavaScript that nobody outside imports.
+const INNER_PARTS: [&str; 3] = ["driver", "media", "wasm"];
 
 /// What JavaScript and module may weigh together, in bytes after gzip.
 const MOST_BYTES: usize = 75_000;
@@ -76,7 +79,14 @@ pub(crate) fn build(workspace: &Workspace) -> Result<Size, String> {
     let mut esbuild = Command::new(tools.join("esbuild"));
     esbuild.current_dir(&npm).args(["src/index.ts", "--bundle", "--format=esm", "--minify", "--target=es2022"]);
     step("esbuild", esbuild.args(["--log-level=warning", "--outfile=dist/index.js"]))?;
-    step("tsc", Command::new(tools.join("tsc")).current_dir(&npm).args(["--project", "."]))?;
+    // The package's types, then code of people who used the older packages against them.
+    for project in [".", "tsconfig.guide.json"] {
+        step("tsc", Command::new(tools.join("tsc")).current_dir(&npm).args(["--project", project]))?;
+        // Types of parts that the package does not export name files that it does not ship.
+        for part in INNER_PARTS {
+            let _ = fs::remove_file(dist.join(part).with_extension("d.ts"));
+        }
+    }
     let size = |file: &Path| {
         let plain = std::env::temp_dir().join(format!("codex-web-{}", std::process::id()));
         fs::copy(file, &plain).map_err(|error| format!("{}: {error}", file.display()))?;

@@ -47,7 +47,7 @@ const FLAGS: [&str; 17] = [
 /// How a browser is to be.
 #[derive(Debug, Clone, Default)]
 pub struct ChromiumBuilder {
-    flags: Vec<&'static str>,
+    flags: Vec<String>,
     without: Vec<&'static str>,
 }
 
@@ -56,7 +56,14 @@ impl ChromiumBuilder {
     #[must_use]
     pub fn denies_microphone(mut self) -> Self {
         self.without.push("--use-fake-ui-for-media-stream");
-        self.flags.push("--deny-permission-prompts");
+        self.flags.push("--deny-permission-prompts".to_owned());
+        self
+    }
+
+    /// The microphone hears this WAV file again and again, instead of a beep a second.
+    #[must_use]
+    pub fn microphone(mut self, wav: &Path) -> Self {
+        self.flags.push(format!("--use-file-for-fake-audio-capture={}", wav.display()));
         self
     }
 
@@ -70,8 +77,8 @@ impl ChromiumBuilder {
         let log = folder.join("chromium.log");
         stage.add_log(PEER, &log);
         let profile = folder.join("profile");
-        let flags = FLAGS.iter().filter(|flag| !self.without.contains(flag)).chain(&self.flags);
-        let mut arguments: Vec<String> = flags.map(|flag| (*flag).to_owned()).collect();
+        let flags = FLAGS.iter().filter(|flag| !self.without.contains(flag)).map(|flag| (*flag).to_owned());
+        let mut arguments: Vec<String> = flags.chain(self.flags).collect();
         arguments.push(format!("--user-data-dir={}", profile.display()));
         arguments.push("about:blank".to_owned());
         let mut process = Process::start(PROGRAM, &arguments, &folder, &log, &[]).await?;

@@ -58,7 +58,8 @@ impl Random for PageRandom {
     }
 }
 
-/// A client. Times are milliseconds of a clock that never goes back (`performance.now()`).
+/// A client. Times are milliseconds of a clock that never goes back (`performance.now()`). A `call` is a whole number beyond 32
+/// bits, which a JavaScript number holds.
 #[wasm_bindgen]
 #[derive(Debug)]
 pub struct Core {
@@ -67,6 +68,8 @@ pub struct Core {
     headers: Vec<String>,
     /// Answers to commands that did not get as far as the session.
     refused: Vec<(u32, Error)>,
+    /// What should be looked at in the settings.
+    warnings: Vec<String>,
 }
 
 #[wasm_bindgen]
@@ -78,9 +81,9 @@ impl Core {
     /// `[code, message]` as JSON: all that is wrong with the settings.
     #[wasm_bindgen(constructor)]
     pub fn new(settings: Settings, unix_ms: f64) -> Result<Core, String> {
-        let config = settings.into_config().map_err(|error| fault(&error))?;
+        let (config, warnings) = settings.into_config().map_err(|error| fault(&error))?;
         ClientSession::new(config, Box::new(PageRandom), Box::new(PageRandom), whole(unix_ms))
-            .map(|session| Self { session, headers: Vec::new(), refused: Vec::new() })
+            .map(|session| Self { session, headers: Vec::new(), refused: Vec::new(), warnings })
             .map_err(|error| fault(&error))
     }
 
@@ -174,18 +177,18 @@ impl Core {
     }
 
     /// The description that was asked for: an offer, or an answer.
-    pub fn described(&mut self, now: f64, call: u32, offer: bool, sdp: String) {
+    pub fn described(&mut self, now: f64, call: f64, offer: bool, sdp: String) {
         self.media(now, call, if offer { MediaReply::Offer(Ok(sdp)) } else { MediaReply::Answer(Ok(sdp)) });
     }
 
     /// The far end's answer is in use.
-    pub fn answer_taken(&mut self, now: f64, call: u32) {
+    pub fn answer_taken(&mut self, now: f64, call: f64) {
         self.media(now, call, MediaReply::AnswerTaken(Ok(())));
     }
 
     /// An order of the media session went wrong: `offer`, `answer` or `taken`; or the session broke by itself: `ice`, `dtls`.
     /// `device` is the microphone if that is what is wrong.
-    pub fn media_failed(&mut self, now: f64, call: u32, what: &str, device: Option<String>, problem: String) {
+    pub fn media_failed(&mut self, now: f64, call: f64, what: &str, device: Option<String>, problem: String) {
         let reply = match what {
             "ice" => MediaReply::Notice(MediaNotice::Failed(MediaFault::IceFailed)),
             "dtls" => MediaReply::Notice(MediaNotice::Failed(MediaFault::DtlsFailed)),
@@ -205,13 +208,13 @@ impl Core {
     }
 
     /// Whether the key could be sent by RFC 4733.
-    pub fn dtmf_sent(&mut self, now: f64, call: u32, id: u32, tone: &str, sent: bool) {
+    pub fn dtmf_sent(&mut self, now: f64, call: f64, id: u32, tone: &str, sent: bool) {
         let tone = tone.chars().next().unwrap_or(' ');
         self.media(now, call, MediaReply::DtmfSent(CommandId(id.into()), tone, Ok(sent)));
     }
 
     /// The state of ICE, in the words of `RTCIceConnectionState`.
-    pub fn ice(&mut self, now: f64, call: u32, state: &str) {
+    pub fn ice(&mut self, now: f64, call: f64, state: &str) {
         let state = match state {
             "new" => IceState::New,
             "checking" => IceState::Checking,
@@ -229,7 +232,7 @@ impl Core {
     pub fn statistics(
         &mut self,
         now: f64,
-        call: u32,
+        call: f64,
         packets_sent: f64,
         bytes_sent: f64,
         packets_received: f64,
@@ -257,14 +260,25 @@ impl Core {
     pub fn take_outputs(&mut self) -> String {
         let mut json = Json::default();
         json.open();
+        for warning in std::mem::take(&mut self.warnings) {
+            json.open();
+            json.text("warn");
+            json.text(&warning);
+            json.close();
+        }
         for (id, error) in std::mem::take(&mut self.refused) {
             done(&mut json, id.into(), Err(error));
         }
         while let Some(output) = self.session.poll_output() {
-            write(&mut json, output);
+            write(&mut json, &self.session.config().wss_server, output);
         }
         json.close();
         json.into_text()
+    }
+
+    /// The language of calls that ask for none.
+    pub fn language(&self) -> String {
+        self.session.language().to_string()
     }
 
     /// When [`Core::timeout`] is due.
@@ -278,8 +292,8 @@ impl Core {
         self.session.handle(Time::from_micros(whole(now * 1000.0)), input);
     }
 
-    fn media(&mut self, now: f64, call: u32, reply: MediaReply) {
-        self.handle(now, ClientInput::Media { call: CallHandle(call.into()), reply });
+    fn media(&mut self, now: f64, call: f64, reply: MediaReply) {
+        self.handle(now, ClientInput::Media { call: CallHandle(whole(call)), reply });
     }
 }
 
@@ -321,12 +335,13 @@ fn fault(error: &Error) -> String {
     json.into_text()
 }
 
-fn write(json: &mut Json, output: ClientOutput) {
+fn write(json: &mut Json, address: &str, output: ClientOutput) {
     match output {
         ClientOutput::OpenFlow { flow } => {
             json.open();
             json.text("open");
             json.number(flow.0);
+            json.text(address);
         }
         ClientOutput::CloseFlow { flow } => {
             json.open();

@@ -4,14 +4,16 @@ use std::time::Duration;
 
 use codex_core_sip::config::{IceServer, IceTransportPolicy, SipClientConfig};
 use codex_core_sip::metadata::{ApplicationName, CustomerData, LanguageTag, parse_extra_header};
-use codex_core_sip::{ConfigurationProblem, Error};
+use codex_core_sip::{ConfigurationProblem, Error, Locale};
+use codex_web_widget::KeyValues;
 use secrecy::SecretString;
 use wasm_bindgen::prelude::wasm_bindgen;
 
 /// Names and values, as they were given.
 #[wasm_bindgen]
-#[derive(Default)]
 pub struct Settings {
+    /// Env-style keys, which the facade reads, rather than names of `new CodexSipClient({…})`.
+    keys: bool,
     given: Vec<(String, String)>,
     ice_servers: Vec<IceServer>,
 }
@@ -24,10 +26,10 @@ impl core::fmt::Debug for Settings {
 
 #[wasm_bindgen]
 impl Settings {
-    /// None so far.
+    /// None so far. `keys`: what follows are env-style keys.
     #[wasm_bindgen(constructor)]
-    pub fn new() -> Settings {
-        Self::default()
+    pub fn new(keys: bool) -> Settings {
+        Self { keys, given: Vec::new(), ice_servers: Vec::new() }
     }
 
     /// A setting. `extraHeaders` may be given several times, a line `Name: value` each; customer data is JSON. What is none
@@ -38,48 +40,31 @@ impl Settings {
 
     /// A server of `iceServers`; its URLs are separated by white space.
     pub fn ice_server(&mut self, urls: &str, username: Option<String>, credential: Option<String>) {
-        self.ice_servers.push(IceServer { urls: list(urls), username, credential: credential.map(SecretString::from) });
+        self.ice_servers.push(IceServer {
+            urls: urls.split_whitespace().map(str::to_owned).collect(),
+            username,
+            credential: credential.map(SecretString::from),
+        });
     }
 }
 
-/// The setting that an env-style key names, if it is one.
-const KEYS: [(&str, &str); 17] = [
-    ("JAMBONZ_SIP_DOMAIN", "domain"),
-    ("JAMBONZ_WSS_ADDRESS", "wssServer"),
-    ("JAMBONZ_SIP_USERNAME", "username"),
-    ("JAMBONZ_SIP_PASSWORD", "password"),
-    ("TARGET_SIP_URI", "targetUri"),
-    ("TARGET_APPLICATION_NAME", "targetApplicationName"),
-    ("DEFAULT_LANG", "defaultLanguage"),
-    ("FALLBACK_LANG", "fallbackLanguage"),
-    ("STUN_URLS", "stun"),
-    ("TURN_URLS", "turn"),
-    ("TURN_USERNAME", "turnUsername"),
-    ("TURN_PASSWORD", "turnPassword"),
-    ("ICE_TRANSPORT_POLICY", "iceTransportPolicy"),
-    ("MAX_REGISTER_RETRIES", "maxRegisterRetries"),
-    ("INFINITE_RECONNECT", "infiniteReconnect"),
-    ("KEEP_ALIVE_INTERVAL", "keepAliveInterval"),
-    ("CUSTOMER_DATA", "customerData"),
-];
-const USER_TO_USER_KEY: (&str, &str) = ("USER_TO_USER_ENCODING", "userToUserEncoding");
-
-fn setting_of(name: &str) -> &str {
-    KEYS.iter().chain([&USER_TO_USER_KEY]).find(|(key, _)| *key == name).map_or(name, |(_, setting)| setting)
-}
-
 impl Settings {
+    /// The configuration, and what works but should be looked at.
+    ///
     /// # Errors
     ///
     /// [`Error::Configuration`] with everything that is wrong, under the names that were given.
-    pub(crate) fn into_config(mut self) -> Result<SipClientConfig, Error> {
+    pub(crate) fn into_config(self) -> Result<(SipClientConfig, Vec<String>), Error> {
+        if self.keys {
+            let read = codex_web_widget::Settings::from_keys(&KeyValues::from_pairs(self.given))?;
+            let warnings = read.warnings.iter().map(|warning| warning.in_locale(Locale::En)).collect();
+            return Ok((read.sip, warnings));
+        }
         let mut problems = Vec::new();
         let mut config = SipClientConfig::new("", "", "", SecretString::from(""), "");
-        config.ice_servers = std::mem::take(&mut self.ice_servers);
-        let mut turn = IceServer { urls: Vec::new(), username: None, credential: None };
-        // An empty value is none, as in a file of keys.
-        for (name, value) in self.given.iter().filter(|(_, value)| !value.trim().is_empty()) {
-            if let Err(error) = apply(&mut config, &mut turn, name, value.trim()) {
+        config.ice_servers = self.ice_servers;
+        for (name, value) in &self.given {
+            if let Err(error) = apply(&mut config, name, value) {
                 let problem = match error {
                     Wrong::It(problem) => problem.to_owned(),
                     Wrong::Told(error) => error.to_string(),
@@ -87,21 +72,10 @@ impl Settings {
                 problems.push(ConfigurationProblem { key: name.clone(), value: None, problem, example: String::new() });
             }
         }
-        if !turn.urls.is_empty() {
-            config.ice_servers.push(turn);
-        }
         if let Err(Error::Configuration { problems: others }) = config.validate() {
-            let is_known = |key: &str| problems.iter().any(|problem| setting_of(&problem.key) == key);
-            let others: Vec<_> = others.into_iter().filter(|other| !is_known(&other.key)).collect();
-            problems.extend(others.into_iter().map(|mut other| {
-                let by_key = self.given.iter().any(|(name, _)| name.contains('_'));
-                if let Some((key, _)) = KEYS.iter().find(|(_, setting)| by_key && *setting == other.key) {
-                    other.key = (*key).to_owned();
-                }
-                other
-            }));
+            problems.extend(others);
         }
-        if problems.is_empty() { Ok(config) } else { Err(Error::Configuration { problems }) }
+        if problems.is_empty() { Ok((config, Vec::new())) } else { Err(Error::Configuration { problems }) }
     }
 }
 
@@ -117,8 +91,8 @@ impl From<Error> for Wrong {
     }
 }
 
-fn apply(config: &mut SipClientConfig, turn: &mut IceServer, name: &str, value: &str) -> Result<(), Wrong> {
-    match setting_of(name) {
+fn apply(config: &mut SipClientConfig, name: &str, value: &str) -> Result<(), Wrong> {
+    match name {
         "domain" => config.domain = value.to_owned(),
         "wssServer" => config.wss_server = value.to_owned(),
         "username" => config.username = value.to_owned(),
@@ -153,87 +127,62 @@ fn apply(config: &mut SipClientConfig, turn: &mut IceServer, name: &str, value: 
                 _ => return Err(Wrong::It("it must be all or relay")),
             };
         }
-        "stun" => config.ice_servers.push(IceServer { urls: list(value), username: None, credential: None }),
-        "turn" => turn.urls = list(value),
-        "turnUsername" => turn.username = Some(value.to_owned()),
-        "turnPassword" => turn.credential = Some(SecretString::from(value)),
         _ => {}
     }
     Ok(())
 }
 
-/// Texts separated by commas or white space.
-fn list(text: &str) -> Vec<String> {
-    text.split([',', ' ', '\t', '\n', '\r']).filter(|one| !one.is_empty()).map(str::to_owned).collect()
-}
-
 #[cfg(test)]
 mod tests {
-    use secrecy::ExposeSecret;
-
     use super::*;
 
-    fn settings(given: &[(&str, &str)]) -> Settings {
-        let mut settings = Settings::new();
+    fn settings(keys: bool, given: &[(&str, &str)]) -> Settings {
+        let mut settings = Settings::new(keys);
         given.iter().for_each(|(name, value)| settings.set((*name).to_owned(), (*value).to_owned()));
         settings
     }
 
-    const ENV: [(&str, &str); 5] = [
-        ("JAMBONZ_SIP_DOMAIN", "sip.example.com"),
-        ("JAMBONZ_WSS_ADDRESS", "wss://sip.example.com:8443"),
-        ("JAMBONZ_SIP_USERNAME", "170"),
-        ("JAMBONZ_SIP_PASSWORD", "secret"),
-        ("TARGET_SIP_URI", "sip:1@sip.example.com"),
-    ];
-
     #[test]
     fn env_style_keys_and_names_say_the_same() {
-        let mut env = ENV.to_vec();
-        env.extend([
-            ("STUN_URLS", "stun:a.example.com, stun:b.example.com"),
-            ("TURN_URLS", "turn:c.example.com"),
-            ("TURN_USERNAME", "u"),
-            ("TURN_PASSWORD", "p"),
+        let env = [
+            ("VITE_JAMBONZ_SIP_DOMAIN", "sip.example.com"),
+            ("JAMBONZ_WSS_ADDRESS", "wss://sip.example.com:8443"),
+            ("JAMBONZ_SIP_USERNAME", "170"),
+            ("JAMBONZ_SIP_PASSWORD", "secret"),
+            ("TARGET_SIP_URI", "sip:1@sip.example.com"),
             ("KEEP_ALIVE_INTERVAL", "0"),
             ("INFINITE_RECONNECT", "false"),
             ("DEFAULT_LANG", "ru"),
-            ("VITE_MODE", "x"),
-        ]);
-        let config = settings(&env).into_config().unwrap();
-        assert_eq!((config.domain.as_str(), config.default_language.as_str()), ("sip.example.com", "ru"));
-        assert_eq!((config.keep_alive_interval, config.infinite_reconnect), (None, false));
-        assert_eq!(config.ice_servers[0].urls, ["stun:a.example.com", "stun:b.example.com"]);
-        assert_eq!(config.ice_servers[1].credential.as_ref().map(ExposeSecret::expose_secret), Some("p"));
-        let named = settings(&[
+            ("DEFAULT_LNAG", "en"),
+        ];
+        let (by_keys, warnings) = settings(true, &env).into_config().unwrap();
+        assert_eq!(warnings.len(), 1, "the misspelt key: {warnings:?}");
+        let named = [
             ("domain", "sip.example.com"),
             ("wssServer", "wss://sip.example.com:8443"),
             ("username", "170"),
             ("password", "secret"),
             ("targetUri", "sip:1@sip.example.com"),
-        ]);
-        assert_eq!(named.into_config().unwrap().domain, config.domain);
+            ("keepAliveInterval", "0"),
+            ("infiniteReconnect", "false"),
+            ("defaultLanguage", "ru"),
+            ("whatever", "else"),
+        ];
+        let (by_name, _) = settings(false, &named).into_config().unwrap();
+        assert_eq!(format!("{by_name:?}"), format!("{by_keys:?}"));
     }
 
     #[test]
     fn all_problems_are_told_at_once_under_the_names_that_were_given() {
-        let keys = |given: &[(&str, &str)]| match settings(given).into_config() {
+        let wrong = |keys: bool, given: &[(&str, &str)]| match settings(keys, given).into_config() {
             Err(Error::Configuration { problems }) => problems.into_iter().map(|p| p.key).collect::<Vec<_>>(),
             other => panic!("{other:?}"),
         };
-        let wrong = [("INFINITE_RECONNECT", "perhaps"), ("CUSTOMER_DATA", "{"), ("JAMBONZ_SIP_DOMAIN", "a b")];
-        assert_eq!(
-            keys(&wrong),
-            [
-                "INFINITE_RECONNECT",
-                "CUSTOMER_DATA",
-                "JAMBONZ_SIP_DOMAIN",
-                "JAMBONZ_WSS_ADDRESS",
-                "JAMBONZ_SIP_USERNAME",
-                "JAMBONZ_SIP_PASSWORD",
-                "TARGET_SIP_URI"
-            ]
-        );
-        assert_eq!(keys(&[("domain", "d")]), ["wssServer", "username", "password", "targetUri"]);
+        let keys = wrong(true, &[("INFINITE_RECONNECT", "perhaps"), ("CUSTOMER_DATA", "{")]);
+        for key in ["INFINITE_RECONNECT", "CUSTOMER_DATA", "JAMBONZ_SIP_DOMAIN", "TARGET_SIP_URI"] {
+            assert!(keys.iter().any(|found| found == key), "{key}: {keys:?}");
+        }
+        let named = wrong(false, &[("domain", "d"), ("customerData", "{}"), ("keepAliveInterval", "soon")]);
+        assert_eq!(named, ["customerData", "keepAliveInterval", "wssServer", "username", "password", "targetUri"]);
     }
 }

@@ -16,9 +16,6 @@ import { Core, Settings, load } from './wasm.js';
 
 type Handler<E extends keyof ClientEvents> = (event: ClientEvents[E]) => void;
 
-/** Fills in settings, once the core is there. */
-type Fill = (settings: Settings) => void;
-
 /** A SIP client over WebSocket with the browser's own WebRTC. It is there at once; calls wait for the core to be loaded. */
 export class CodexSipClient {
   /** Comes back when the core is loaded and the configuration found right; rejects with all that is wrong otherwise. */
@@ -34,12 +31,12 @@ export class CodexSipClient {
 
   constructor(config: SipClientConfig);
   /** @internal */
-  constructor(config: SipClientConfig | undefined, fill: Fill, address: string, language: string);
-  constructor(config: SipClientConfig | undefined, fill?: Fill, address?: string, language?: string) {
+  constructor(config: SipClientConfig | undefined, fill: () => Settings, language: string);
+  constructor(config: SipClientConfig | undefined, fill?: () => Settings, language?: string) {
     this.#language = language ?? config?.defaultLanguage ?? 'en';
     if (config?.onMetrics) this.on('metrics', config.onMetrics);
     if (config?.onLog) this.on('log', config.onLog);
-    this.ready = this.#start(fill ?? ((settings) => fillFrom(settings, config)), address ?? config?.wssServer ?? '');
+    this.ready = this.#start(fill ?? (() => settingsOf(config)));
     this.ready.catch((error: unknown) => this.#emit('error', error as CodexError));
   }
 
@@ -182,25 +179,25 @@ export class CodexSipClient {
     this.#state = 'idle';
   }
 
-  async #start(fill: Fill, address: string): Promise<void> {
+  async #start(fill: () => Settings): Promise<void> {
     await load();
-    const settings = new Settings();
     let core: Core;
     try {
-      fill(settings);
-      core = new Core(settings, Date.now() - performance.now());
+      core = new Core(fill(), Date.now() - performance.now());
     } catch (error) {
       if (typeof error !== 'string') throw error;
       const [code, message] = JSON.parse(error) as [string, string];
       throw new CodexError(code, message);
     }
-    this.#driver = new Driver(core, address, this.#devices, {
+    this.#language = core.language();
+    this.#driver = new Driver(core, this.#devices, {
       event: (event, code) => this.#heard(event, code),
       log: (level, message, error) => {
         const entry: LogEvent = error === undefined ? { level, message } : { level, message, error: String(error) };
         this.#emit('log', entry);
       },
     });
+    this.#driver.begin();
     if (!this.#destroyed) this.#watch(this.#driver);
   }
 
@@ -266,7 +263,8 @@ function json(name: string, value: unknown): string | undefined {
 
 const NOT_FOR_THE_CORE = new Set(['iceServers', 'extraHeaders', 'customerData', 'onMetrics', 'onLog']);
 
-function fillFrom(settings: Settings, config: SipClientConfig | undefined): void {
+function settingsOf(config: SipClientConfig | undefined): Settings {
+  const settings = new Settings(false);
   for (const [name, value] of Object.entries(config ?? {})) {
     if (value === undefined || value === null || NOT_FOR_THE_CORE.has(name)) continue;
     settings.set(name, String(value));
@@ -277,14 +275,23 @@ function fillFrom(settings: Settings, config: SipClientConfig | undefined): void
   for (const { urls, username, credential } of config?.iceServers ?? []) {
     settings.ice_server([urls].flat().join(' '), username, credential);
   }
+  return settings;
 }
 
 /** A client from keys and values as they stand in a `.env` file. It is there at once; see {@link CodexSipClient.ready}. */
 export function createClient(config: EnvConfig): CodexSipClient {
-  const given = new Map<string, string>();
-  for (const [name, value] of Object.entries(config)) {
-    if (value !== undefined && value !== null) given.set(name.replace(/^VITE_/, ''), String(value));
-  }
-  const fill: Fill = (settings) => given.forEach((value, name) => settings.set(name, value));
-  return new CodexSipClient(undefined, fill, given.get('JAMBONZ_WSS_ADDRESS') ?? '', given.get('DEFAULT_LANG') ?? 'en');
+  // As it is now: what is changed in the object later is not meant.
+  const given = Object.entries(config).flatMap(([name, value]): [string, string][] => {
+    if (value === undefined || value === null) return [];
+    const text = Array.isArray(value) ? value.join(' ') : typeof value === 'object' ? JSON.stringify(value) : String(value);
+    return [[name, text]];
+  });
+  const fill = (): Settings => {
+    const settings = new Settings(true);
+    for (const [name, text] of given) settings.set(name, text);
+    return settings;
+  };
+  // Until the core is there; it then says what holds.
+  const language = String(config.DEFAULT_LANG ?? config['VITE_DEFAULT_LANG'] ?? 'en');
+  return new CodexSipClient(undefined, fill, language);
 }

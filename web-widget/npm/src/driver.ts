@@ -18,12 +18,11 @@ interface Waiting {
 export interface DriverListener {
   /** An event as the core wrote it; `code` is there if an error belongs to it. */
   event(event: { event: string }, code?: string): void;
-  log(level: 'info' | 'warn', message: string, error?: unknown): void;
+  log(level: 'info' | 'warn' | 'error', message: string, error?: unknown): void;
 }
 
 export class Driver {
   readonly #core: Core;
-  readonly #address: string;
   readonly #listener: DriverListener;
   readonly #devices: Devices;
   readonly #flows = new Map<number, WebSocket>();
@@ -37,9 +36,8 @@ export class Driver {
   /** Why the microphone could not be used: more than the core can tell. */
   #fault: CodexError | undefined;
 
-  constructor(core: Core, address: string, devices: Devices, listener: DriverListener) {
+  constructor(core: Core, devices: Devices, listener: DriverListener) {
     this.#core = core;
-    this.#address = address;
     this.#devices = devices;
     this.#listener = listener;
   }
@@ -68,22 +66,30 @@ export class Driver {
     if (!this.#ended) this.#tell((core, now) => core.timeout(now));
   }
 
-  end(): void {
+  /** Carries out what the core has had to say since it was made. */
+  begin(): void {
+    this.#tell(() => {});
+  }
+
+  end(why = new CodexError('destroyed', 'the client was destroyed meanwhile')): void {
     this.#ended = true;
     clearTimeout(this.#timer);
     for (const session of this.#media.values()) session.close();
     this.#media.clear();
     for (const socket of this.#flows.values()) socket.close();
-    for (const waiting of this.#waiting.values()) {
-      waiting.reject(new CodexError('destroyed', 'the client was destroyed meanwhile'));
-    }
+    for (const waiting of this.#waiting.values()) waiting.reject(why);
     this.#waiting.clear();
-    this.#core.free();
+    // What has trapped is not freed.
+    if (why.code === 'destroyed') this.#core.free();
   }
 
   #tell(what: (core: Core, now: number) => void): void {
     if (this.#ended) return;
-    what(this.#core, performance.now());
+    try {
+      what(this.#core, performance.now());
+    } catch (cause) {
+      return this.#broke(cause);
+    }
     // A listener may give a command: its outputs come after those that are being carried out.
     if (this.#running) return;
     this.#running = true;
@@ -96,10 +102,19 @@ export class Driver {
           if (this.#ended) return;
         }
       }
+    } catch (cause) {
+      return this.#broke(cause);
     } finally {
       this.#running = false;
     }
     this.#schedule();
+  }
+
+  /** A core that has trapped cannot be asked again. */
+  #broke(cause: unknown): void {
+    if (this.#ended) return;
+    this.#listener.log('error', 'the core broke; make a new client', cause);
+    this.end(new CodexError('core', `the core broke: ${String(cause)}`, cause));
   }
 
   #schedule(): void {
@@ -113,7 +128,7 @@ export class Driver {
   #carryOut([name, ...rest]: Output): void {
     switch (name) {
       case 'open':
-        return this.#open(rest[0] as number);
+        return this.#open(rest[0] as number, rest[1] as string);
       case 'close':
         return this.#flows.get(rest[0] as number)?.close(1000);
       case 'send': {
@@ -132,6 +147,8 @@ export class Driver {
         this.#answered(id)?.reject(fault ?? new CodexError(code, message));
         return;
       }
+      case 'warn':
+        return this.#listener.log('warn', rest[0] as string);
       case 'event': {
         const code = rest[1] as string | undefined;
         const fault = code === 'audio' ? this.#fault?.code : undefined;
@@ -146,10 +163,10 @@ export class Driver {
     return waiting;
   }
 
-  #open(flow: number): void {
+  #open(flow: number, address: string): void {
     let socket: WebSocket;
     try {
-      socket = new WebSocket(this.#address, 'sip');
+      socket = new WebSocket(address, 'sip');
     } catch (error) {
       // Such as an unencrypted address in a secure page.
       queueMicrotask(() => this.#tell((core, now) => core.flow_failed(now, flow, String(error))));

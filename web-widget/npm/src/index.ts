@@ -4,8 +4,8 @@ export { CodexSipClient, createClient } from './client.js';
 export { CodexError } from './error.js';
 export { JambonzApiClient } from './jambonz-api.js';
 export type { JambonzApiConfig, JambonzApplication } from './jambonz-api.js';
-export { configureWasm } from './wasm.js';
-export type { WasmSource } from './wasm.js';
+export { configureWasm } from './wasm-source.js';
+export type { WasmSource } from './wasm-source.js';
 export type {
   AcceptCallOptions,
   CallState,

@@ -2,24 +2,11 @@
 
 import init, { Core, Settings } from './core/codex.js';
 import { CodexError } from './error.js';
+import { source } from './wasm-source.js';
 
 export { Core, Settings };
 
-/** Where the core's module comes from. */
-export interface WasmSource {
-  /** Its address, if it does not lie beside `index.js`. */
-  url?: string | URL;
-  /** Subresource Integrity of it, such as `sha384-…`. */
-  integrity?: string;
-}
-
-let source: WasmSource = {};
 let loading: Promise<void> | undefined;
-
-/** Says where the core's module comes from. Call it before the first client is made. */
-export function configureWasm(from: WasmSource): void {
-  source = from;
-}
 
 /** Comes back when the module is there; the next call tries again if this one failed. */
 export function load(): Promise<void> {
