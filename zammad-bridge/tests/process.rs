@@ -326,7 +326,6 @@ async fn kill_rounds(rounds: u32, seed: u64) {
     }
     let repeats: u64 = seen.values().map(|times| times - 1).sum();
     let allowed = u64::from(rounds) * CONCURRENCY as u64;
-    println!("{rounds} kills, {} calls, 0 lost, {repeats} repeats (at most {allowed})", acknowledged.len());
     assert!(repeats <= allowed, "{repeats} repeats in {rounds} rounds");
     assert!(zammad.counts().most_at_once <= 2 * CONCURRENCY, "{:?}", zammad.counts());
 }
