@@ -480,7 +480,10 @@ mod tests {
     }
 
     fn parameters(value: Value) -> Parameters {
-        value.as_object().expect("an object").clone()
+        match value {
+            Value::Object(parameters) => parameters,
+            other => unreachable!("parameters are an object: {other}"),
+        }
     }
 
     fn send(log: &mut CallerLog, now: u64, value: Value) -> CtiAnswer {
