@@ -219,7 +219,10 @@ mod tests {
             signature("wh_secret_cJqgtMDPzDhhnjmaJH6Mtk", 1_795_330_382, b"{\"a\":1}"),
             "t=1795330382,v1=fe1ffa68b5e82606357c1c656422f59d35c889498cb616e64a09c9f7d8aa8c28"
         );
-        for request in recorded() {
+        // A GET's signature is of a payload that the request does not carry: nothing can check it.
+        let (posts, gets): (Vec<_>, Vec<_>) = recorded().into_iter().partition(|request| request.method == "POST");
+        assert!(posts.len() >= 7 && gets.iter().all(|request| request.body.is_empty()));
+        for request in posts {
             let recorded = request.header("Jambonz-Signature").unwrap();
             let time = recorded.split_once(',').unwrap().0.strip_prefix("t=").unwrap().parse().unwrap();
             assert_eq!(

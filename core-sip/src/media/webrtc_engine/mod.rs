@@ -614,7 +614,7 @@ mod tests {
             hears(&heard, 440.0).await;
         }
         let last = caller.statistics().await;
-        assert!(last.packets_sent > first.packets_sent + 75, "sums go on: {first:?} {last:?}");
+        assert!(last.packets_sent >= first.packets_sent + 75, "sums go on: {first:?} {last:?}");
         caller.close().await;
         callee.close().await;
     }
