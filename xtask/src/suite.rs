@@ -118,7 +118,8 @@ fn apart(workspace: &Workspace) -> Outcome {
 fn doc(workspace: &Workspace) -> Outcome {
     let mut command = workspace.cargo(&["doc", "--no-deps"]);
     // Examples bring the dev-dependencies in, and with them the features that clippy has compiled everything with.
-    workspace.select(&mut command).args(["--lib", "--bins", "--examples"]);
+    // Programs are left out: their documentation is `--help`, and one may have its library's name, and so its page.
+    workspace.select(&mut command).args(["--lib", "--examples"]);
     command.env("RUSTDOCFLAGS", "-D warnings");
     one(command, "doc", limits::LINT)
 }

@@ -6,8 +6,8 @@
 //! |---|---|
 //! | `GET /v1/control/status` | [`ControlStatus`] |
 //! | `POST /v1/control/replay` `{"record":7}` or `{}` for all | `{"lanes":n}` |
-//! | `POST /v1/control/forget` `{"clientId":"…"}` | [`Forgotten`](crate::store::Forgotten) |
-//! | `POST /v1/control/export` `{"before":7,"clientId":"…"}`, both optional | [`CallPage`](crate::store::CallPage) |
+//! | `POST /v1/control/forget` `{"clientId":"…"}` | [`Forgotten`] |
+//! | `POST /v1/control/export` `{"before":7,"clientId":"…"}`, both optional | [`CallPage`] |
 
 use axum::extract::{Request, State};
 use axum::http::{HeaderValue, StatusCode, header};

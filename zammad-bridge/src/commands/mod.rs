@@ -90,7 +90,7 @@ enum Command {
         /// Only say what would be done.
         #[arg(long)]
         dry_run: bool,
-        /// The file in which is kept what was before; by default zammad-bridge-setup-<guid>.json.
+        /// The file in which is kept what was before; by default `zammad-bridge-setup-<guid>.json`.
         #[arg(long, value_name = "FILE")]
         memory: Option<PathBuf>,
     },
