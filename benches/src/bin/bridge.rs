@@ -4,6 +4,8 @@
 //! What comes in is signed as jambonz signs it, over 64 connections that are kept; what goes out goes to a stand-in
 //! Zammad in this process. All three share the machine's processors.
 
+#![expect(clippy::disallowed_methods, reason = "the clock is what a benchmark measures with")]
+
 use std::fs::{self, File};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
