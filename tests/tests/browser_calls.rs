@@ -301,6 +301,44 @@ async fn a_page_holds_a_call_is_held_and_moves_its_media_and_hears_again() -> Re
 }
 
 #[tokio::test]
+async fn a_page_s_call_goes_on_after_the_media_relay_is_restarted() -> Result<(), Failure> {
+    Scenario::new("a_page_s_call_goes_on_after_the_media_relay_is_restarted", LIMIT)
+        .play(async |stage| {
+            let media = Rtpengine::start(stage).await?;
+            let edge = Kamailio::builder().with_rtpengine().start(stage).await?;
+            let script = VoicebotScript::HangsUpAfterReinvite { talking: Duration::from_secs(8) };
+            let mut voicebot = Sipp::voicebot(script).start(stage).await?;
+            let site = site().await?;
+            let browser = Chromium::builder().start(stage).await?;
+            let mut page = open(&browser, &site).await?;
+            page.evaluate(&format!(
+                "(async () => {{
+                    window.phone = new Phone(codex.createClient({}));
+                    await phone.client.startCall();
+                    await phone.reaches('connected');
+                    await heard();
+                }})()",
+                keys(&edge, "170")
+            ))
+            .await?;
+            // The relay that comes after it has other ports and other keys.
+            drop(media);
+            let _media = Rtpengine::start(stage).await?;
+            page.evaluate("phone.until('log', (e) => e.message === 'the media are restarted', 30000)").await?;
+            let sums = page.evaluate("(async () => heard(await counted()))()").await?;
+            let connections = page.evaluate("connections.map((one) => one.signalingState)").await?;
+            stage.figure("audio both ways after the restart", &format!("{sums}, connections {connections}"));
+            assert_eq!(page.evaluate("phone.client.state").await?, json!("connected"));
+            let ended = page.evaluate("phone.reaches('ended', 20000)").await?;
+            assert_eq!(ended["causeCode"], 16, "{ended}");
+            voicebot.succeeded(STEP).await?;
+            assert_eq!(page.evaluate("unhandled").await?, json!([]));
+            Ok(())
+        })
+        .await
+}
+
+#[tokio::test]
 async fn a_wrong_configuration_rejects_everything_and_tells_all_problems_once() -> Result<(), Failure> {
     Scenario::new("a_wrong_configuration_rejects_everything_and_tells_all_problems_once", LIMIT)
         .play(async |stage| {
