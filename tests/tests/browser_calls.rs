@@ -339,6 +339,52 @@ async fn a_page_s_call_goes_on_after_the_media_relay_is_restarted() -> Result<()
 }
 
 #[tokio::test]
+async fn a_page_takes_an_offer_with_other_keys_by_another_connection() -> Result<(), Failure> {
+    Scenario::new("a_page_takes_an_offer_with_other_keys_by_another_connection", LIMIT)
+        .play(async |stage| {
+            let media = Rtpengine::start(stage).await?;
+            let edge = Kamailio::builder().with_rtpengine().start(stage).await?;
+            let mut voicebot = Baresip::builder().tone_hz(620.0).start(stage).await?;
+            let site = site().await?;
+            let browser = Chromium::builder().start(stage).await?;
+            let mut page = open(&browser, &site).await?;
+            page.evaluate(&format!(
+                "(async () => {{
+                    window.phone = new Phone(codex.createClient({}));
+                    await phone.client.startCall();
+                    await phone.reaches('connected');
+                    await heard();
+                }})()",
+                keys(&edge, "170")
+            ))
+            .await?;
+            // The relay that comes after it has other keys; the far end offers them, and holds the call as well, before
+            // the page has noticed that its path is lost.
+            drop(media);
+            let _media = Rtpengine::start(stage).await?;
+            voicebot.command("hold", "").await?;
+            page.evaluate("phone.until('hold', (e) => e.heldByFarEnd)").await?;
+            voicebot.command("resume", "").await?;
+            let theirs = "phone.events.findLast((e) => e.heldByFarEnd).at";
+            page.evaluate(&format!("phone.until('hold', (e) => !e.heldByFarEnd, 15000, {theirs})")).await?;
+            let sums = page.evaluate("heard()").await?;
+            stage.figure("audio both ways over the other connection", &sums.to_string());
+            let connections = page.evaluate("connections.map((one) => one.signalingState)").await?;
+            assert_eq!(connections, json!(["closed", "stable"]));
+            assert_eq!(page.evaluate("phone.client.state").await?, json!("connected"));
+            page.evaluate("phone.client.hangup().then(() => phone.reaches('idle'))").await?;
+            voicebot.event("CALL_CLOSED", STEP).await?;
+            assert_eq!(
+                page.evaluate("connections.map((one) => one.signalingState)").await?,
+                json!(["closed", "closed"])
+            );
+            assert_eq!(page.evaluate("unhandled").await?, json!([]));
+            Ok(())
+        })
+        .await
+}
+
+#[tokio::test]
 async fn a_wrong_configuration_rejects_everything_and_tells_all_problems_once() -> Result<(), Failure> {
     Scenario::new("a_wrong_configuration_rejects_everything_and_tells_all_problems_once", LIMIT)
         .play(async |stage| {
