@@ -16,7 +16,8 @@ addEventListener('unhandledrejection', (event) => {
   console.error('unhandled', event.reason?.stack ?? String(event.reason));
 });
 
-const EVENTS = ['registration', 'call', 'incomingCall', 'metrics', 'ice', 'dtmf', 'reconnecting', 'language', 'log', 'error'];
+const EVENTS = ['registration', 'call', 'incomingCall', 'metrics', 'ice', 'dtmf', 'hold', 'transfer', 'quality',
+  'reconnecting', 'language', 'log', 'error'];
 
 class Phone {
   events = [];
@@ -69,24 +70,33 @@ async function refusal(promise) {
   throw new Error('it was expected to reject');
 }
 
-/** Audio both ways of the newest connection, by the browser's own count, once there is some. */
-async function heard(limitMs = 15000) {
+/** What went over the newest connection, by the browser's own count. */
+async function counted() {
+  const sums = { packetsSent: 0, packetsReceived: 0, energySent: 0, energyReceived: 0 };
+  const report = await connections.at(-1).getStats();
+  for (const entry of report.values()) {
+    if (entry.type === 'outbound-rtp') sums.packetsSent += entry.packetsSent;
+    if (entry.type === 'inbound-rtp') {
+      sums.packetsReceived += entry.packetsReceived;
+      sums.energyReceived += entry.totalAudioEnergy ?? 0;
+    }
+    if (entry.type === 'media-source') sums.energySent += entry.totalAudioEnergy ?? 0;
+  }
+  return sums;
+}
+
+/** Audio both ways of the newest connection, once there is some more than there was `before`. */
+async function heard(before, limitMs = 15000) {
   const end = performance.now() + limitMs;
   for (;;) {
-    const sums = { packetsSent: 0, packetsReceived: 0, energySent: 0, energyReceived: 0 };
-    const report = await connections.at(-1).getStats();
-    for (const entry of report.values()) {
-      if (entry.type === 'outbound-rtp') sums.packetsSent += entry.packetsSent;
-      if (entry.type === 'inbound-rtp') {
-        sums.packetsReceived += entry.packetsReceived;
-        sums.energyReceived += entry.totalAudioEnergy ?? 0;
-      }
-      if (entry.type === 'media-source') sums.energySent += entry.totalAudioEnergy ?? 0;
-    }
-    if (sums.packetsSent > 100 && sums.packetsReceived > 100 && sums.energySent > 0 && sums.energyReceived > 0) return sums;
+    const sums = await counted();
+    const more = (name) => sums[name] - (before?.[name] ?? 0);
+    // A source that takes another's place counts from nothing.
+    const ours = before ? sums.energySent > 0 : more('energySent') > 0;
+    if (more('packetsSent') > 100 && more('packetsReceived') > 100 && ours && more('energyReceived') > 0) return sums;
     if (performance.now() > end) throw new Error(`no audio both ways: ${JSON.stringify(sums)}`);
     await new Promise((resolve) => setTimeout(resolve, 100));
   }
 }
 
-Object.assign(window, { codex, Phone, refusal, heard, connections, unhandled });
+Object.assign(window, { codex, Phone, refusal, counted, heard, connections, unhandled });

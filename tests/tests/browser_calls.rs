@@ -226,6 +226,165 @@ async fn a_page_and_baresip_hear_each_other_and_keys_arrive() -> Result<(), Fail
 }
 
 #[tokio::test]
+async fn a_page_holds_a_call_is_held_and_moves_its_media_and_hears_again() -> Result<(), Failure> {
+    Scenario::new("a_page_holds_a_call_is_held_and_moves_its_media_and_hears_again", LIMIT)
+        .play(async |stage| {
+            let _media = Rtpengine::start(stage).await?;
+            let edge = Kamailio::builder().with_rtpengine().start(stage).await?;
+            let mut voicebot = Baresip::builder().tone_hz(620.0).start(stage).await?;
+            let site = site().await?;
+            let browser = Chromium::builder().start(stage).await?;
+            let mut page = open(&browser, &site).await?;
+            page.evaluate(&format!(
+                "(async () => {{
+                    window.phone = new Phone(codex.createClient({}));
+                    await phone.client.prepare();
+                    window.microphone = phone.client.getLocalMediaStream().getAudioTracks()[0];
+                    await phone.client.startCall();
+                    await phone.reaches('connected');
+                    await heard();
+                    window.connection = connections[0];
+                    window.track = () => connection.getSenders()[0].track;
+                    window.audio = new Audio();
+                    phone.client.setRemoteAudioElement(audio);
+                }})()",
+                keys(&edge, "170")
+            ))
+            .await?;
+            // Ours. Mute is another matter, so that the microphone's track is not touched.
+            page.evaluate("phone.client.hold()").await?;
+            let held = page.evaluate("phone.until('hold', (e) => e.held && !e.heldByFarEnd)").await?;
+            assert_eq!(held["applicationName"], "voicebot", "{held}");
+            let silence = "[track() !== microphone, track().enabled, microphone.enabled, audio.muted, phone.client.state]";
+            assert_eq!(page.evaluate(silence).await?, json!([true, false, true, true, "connected"]));
+            let before = page.evaluate("(async () => { window.before = await counted(); return before; })()").await?;
+            page.evaluate("phone.client.unhold()").await?;
+            page.evaluate("phone.until('hold', (e) => !e.held, 15000, phone.events.findLast((e) => e.held).at)").await?;
+            let after = page.evaluate("heard(before)").await?;
+            stage.figure("before and after unhold by getStats", &format!("{before} {after}"));
+            assert_eq!(page.evaluate("[track() === microphone, audio.muted]").await?, json!([true, false]));
+            // The far end's.
+            voicebot.command("hold", "").await?;
+            page.evaluate("phone.until('hold', (e) => e.heldByFarEnd)").await?;
+            assert_eq!(page.evaluate("[track(), audio.muted, phone.client.state]").await?, json!([null, false, "connected"]));
+            page.evaluate("(async () => { window.before = await counted(); })()").await?;
+            voicebot.command("resume", "").await?;
+            let theirs = "phone.events.findLast((e) => e.heldByFarEnd).at";
+            page.evaluate(&format!("phone.until('hold', (e) => !e.heldByFarEnd, 15000, {theirs})")).await?;
+            page.evaluate("heard(before)").await?;
+            // A path that fails: the browser's own report, as if it had found so.
+            let restarted = page
+                .evaluate(
+                    "(async () => {
+                        const ufrag = () => /a=ice-ufrag:(.*)/.exec(connection.currentLocalDescription.sdp)[1];
+                        const old = ufrag();
+                        Object.defineProperty(connection, 'iceConnectionState', { value: 'failed', configurable: true });
+                        connection.dispatchEvent(new Event('iceconnectionstatechange'));
+                        delete connection.iceConnectionState;
+                        for (const end = performance.now() + 15000; ufrag() === old; ) {
+                            if (performance.now() > end) throw new Error('ICE was not restarted');
+                            await new Promise((resolve) => setTimeout(resolve, 50));
+                        }
+                        const sums = await heard(await counted());
+                        return [connections.length, connection.signalingState, phone.client.state, sums.packetsSent > 0];
+                    })()",
+                )
+                .await?;
+            assert_eq!(restarted, json!([1, "stable", "connected", true]));
+            page.evaluate("phone.client.hangup().then(() => phone.reaches('idle'))").await?;
+            voicebot.event("CALL_CLOSED", STEP).await?;
+            assert!(!page.evaluate("phone.states()").await?.to_string().contains("error"));
+            assert_eq!(page.evaluate("unhandled").await?, json!([]));
+            Ok(())
+        })
+        .await
+}
+
+#[tokio::test]
+async fn a_page_s_call_goes_on_after_the_media_relay_is_restarted() -> Result<(), Failure> {
+    Scenario::new("a_page_s_call_goes_on_after_the_media_relay_is_restarted", LIMIT)
+        .play(async |stage| {
+            let media = Rtpengine::start(stage).await?;
+            let edge = Kamailio::builder().with_rtpengine().start(stage).await?;
+            let script = VoicebotScript::HangsUpAfterReinvite { talking: Duration::from_secs(8) };
+            let mut voicebot = Sipp::voicebot(script).start(stage).await?;
+            let site = site().await?;
+            let browser = Chromium::builder().start(stage).await?;
+            let mut page = open(&browser, &site).await?;
+            page.evaluate(&format!(
+                "(async () => {{
+                    window.phone = new Phone(codex.createClient({}));
+                    await phone.client.startCall();
+                    await phone.reaches('connected');
+                    await heard();
+                }})()",
+                keys(&edge, "170")
+            ))
+            .await?;
+            // The relay that comes after it has other ports and other keys.
+            drop(media);
+            let _media = Rtpengine::start(stage).await?;
+            page.evaluate("phone.until('log', (e) => e.message === 'the media are restarted', 30000)").await?;
+            let sums = page.evaluate("(async () => heard(await counted()))()").await?;
+            let connections = page.evaluate("connections.map((one) => one.signalingState)").await?;
+            stage.figure("audio both ways after the restart", &format!("{sums}, connections {connections}"));
+            assert_eq!(page.evaluate("phone.client.state").await?, json!("connected"));
+            let ended = page.evaluate("phone.reaches('ended', 20000)").await?;
+            assert_eq!(ended["causeCode"], 16, "{ended}");
+            voicebot.succeeded(STEP).await?;
+            assert_eq!(page.evaluate("unhandled").await?, json!([]));
+            Ok(())
+        })
+        .await
+}
+
+#[tokio::test]
+async fn a_page_takes_an_offer_with_other_keys_by_another_connection() -> Result<(), Failure> {
+    Scenario::new("a_page_takes_an_offer_with_other_keys_by_another_connection", LIMIT)
+        .play(async |stage| {
+            let media = Rtpengine::start(stage).await?;
+            let edge = Kamailio::builder().with_rtpengine().start(stage).await?;
+            let mut voicebot = Baresip::builder().tone_hz(620.0).start(stage).await?;
+            let site = site().await?;
+            let browser = Chromium::builder().start(stage).await?;
+            let mut page = open(&browser, &site).await?;
+            page.evaluate(&format!(
+                "(async () => {{
+                    window.phone = new Phone(codex.createClient({}));
+                    await phone.client.startCall();
+                    await phone.reaches('connected');
+                    await heard();
+                }})()",
+                keys(&edge, "170")
+            ))
+            .await?;
+            // The relay that comes after it has other keys; the far end offers them, and holds the call as well, before
+            // the page has noticed that its path is lost.
+            drop(media);
+            let _media = Rtpengine::start(stage).await?;
+            voicebot.command("hold", "").await?;
+            page.evaluate("phone.until('hold', (e) => e.heldByFarEnd)").await?;
+            voicebot.command("resume", "").await?;
+            let theirs = "phone.events.findLast((e) => e.heldByFarEnd).at";
+            page.evaluate(&format!("phone.until('hold', (e) => !e.heldByFarEnd, 15000, {theirs})")).await?;
+            let sums = page.evaluate("heard()").await?;
+            stage.figure("audio both ways over the other connection", &sums.to_string());
+            let connections = page.evaluate("connections.map((one) => one.signalingState)").await?;
+            assert_eq!(connections, json!(["closed", "stable"]));
+            assert_eq!(page.evaluate("phone.client.state").await?, json!("connected"));
+            page.evaluate("phone.client.hangup().then(() => phone.reaches('idle'))").await?;
+            voicebot.event("CALL_CLOSED", STEP).await?;
+            assert_eq!(
+                page.evaluate("connections.map((one) => one.signalingState)").await?,
+                json!(["closed", "closed"])
+            );
+            assert_eq!(page.evaluate("unhandled").await?, json!([]));
+            Ok(())
+        })
+        .await
+}
+
+#[tokio::test]
 async fn a_wrong_configuration_rejects_everything_and_tells_all_problems_once() -> Result<(), Failure> {
     Scenario::new("a_wrong_configuration_rejects_everything_and_tells_all_problems_once", LIMIT)
         .play(async |stage| {

@@ -2,7 +2,7 @@
 //!
 //! The same as `serde_json` makes of them (a test compares), without its 40 kB of code in the module.
 
-use codex_core_sip::event::{CallState, Event, IceState, LogLevel, RegistrationState};
+use codex_core_sip::event::{CallState, Event, IceState, LogLevel, QualityMeasure, RegistrationState};
 use codex_core_sip::metadata::CustomerData;
 use serde_json::Value;
 
@@ -30,6 +30,11 @@ impl Object<'_> {
             self.json.key(name);
             self.json.number(number);
         }
+    }
+
+    fn flag(&mut self, name: &str, flag: bool) {
+        self.json.key(name);
+        self.json.flag(flag);
     }
 
     /// A number that is not negative, to three decimals: what is measured here is not known better.
@@ -128,6 +133,43 @@ pub(crate) fn write(json: &mut Json, event: &Event) {
             object.maybe("applicationName", event.application_name.as_ref());
             object.data(event.customer_data.as_deref());
         }
+        Event::Hold(event) => {
+            object.text("event", "hold");
+            object.flag("held", event.held);
+            object.flag("heldByFarEnd", event.held_by_far_end);
+            object.maybe("callId", event.call_id.as_ref());
+            object.maybe("tag", event.tag.as_ref());
+            object.maybe("applicationName", event.application_name.as_ref());
+            object.data(event.customer_data.as_deref());
+        }
+        Event::Transfer(event) => {
+            object.text("event", "transfer");
+            object.number("status", Some(event.status.into()));
+            object.maybe("reason", event.reason.as_ref());
+            object.maybe("callId", event.call_id.as_ref());
+            object.maybe("tag", event.tag.as_ref());
+            object.maybe("applicationName", event.application_name.as_ref());
+            object.data(event.customer_data.as_deref());
+        }
+        Event::Quality(event) => {
+            object.text("event", "quality");
+            object.text(
+                "measure",
+                match event.measure {
+                    QualityMeasure::RoundTripTime => "roundTripTime",
+                    QualityMeasure::Jitter => "jitter",
+                    QualityMeasure::Loss => "loss",
+                    _ => "mos",
+                },
+            );
+            object.flag("bad", event.bad);
+            object.measure("value", Some(event.value));
+            object.measure("threshold", Some(event.threshold));
+            object.maybe("callId", event.call_id.as_ref());
+            object.maybe("tag", event.tag.as_ref());
+            object.maybe("applicationName", event.application_name.as_ref());
+            object.data(event.customer_data.as_deref());
+        }
         Event::Reconnecting(event) => {
             object.text("event", "reconnecting");
             object.number("attempt", Some(event.attempt.into()));
@@ -201,8 +243,8 @@ mod tests {
     use std::sync::Arc;
 
     use codex_core_sip::event::{
-        CallEvent, DtmfEvent, IceEvent, IncomingCallEvent, LanguageEvent, LogEvent, MetricsEvent, ReconnectingEvent,
-        RegistrationEvent,
+        CallEvent, DtmfEvent, HoldEvent, IceEvent, IncomingCallEvent, LanguageEvent, LogEvent, MetricsEvent,
+        QualityEvent, ReconnectingEvent, RegistrationEvent, TransferEvent,
     };
 
     use super::*;
@@ -300,6 +342,40 @@ mod tests {
             application_name: None,
             customer_data: data(),
         }));
+        for held in [true, false] {
+            events.push(Event::Hold(HoldEvent {
+                held,
+                held_by_far_end: !held,
+                call_id: text("c"),
+                tag: text("t"),
+                application_name: text("voicebot"),
+                customer_data: data(),
+            }));
+        }
+        for reason in [text("Ringing"), None] {
+            events.push(Event::Transfer(TransferEvent {
+                status: 180,
+                reason,
+                call_id: text("c"),
+                tag: text("t"),
+                application_name: text("voicebot"),
+                customer_data: data(),
+            }));
+        }
+        for measure in
+            [QualityMeasure::RoundTripTime, QualityMeasure::Jitter, QualityMeasure::Loss, QualityMeasure::Mos]
+        {
+            events.push(Event::Quality(QualityEvent {
+                measure,
+                bad: measure == QualityMeasure::Mos,
+                value: 3.125,
+                threshold: 3.5,
+                call_id: text("c"),
+                tag: text("t"),
+                application_name: text("voicebot"),
+                customer_data: data(),
+            }));
+        }
         events.push(Event::Reconnecting(ReconnectingEvent { attempt: 3, delay_ms: 4000 }));
         events.push(Event::Language(LanguageEvent { language: "ru".to_owned() }));
         for level in [LogLevel::Debug, LogLevel::Info, LogLevel::Warn, LogLevel::Error] {

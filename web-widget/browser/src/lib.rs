@@ -87,8 +87,8 @@ impl Core {
             .map_err(|error| fault(&error))
     }
 
-    /// A command without arguments, or with one: `register unregister hangup reject mute speaker dtmf check language accept
-    /// destroy`. Its answer is the output that has this `id`.
+    /// A command without arguments, or with one: `register unregister prepare hangup reject mute speaker dtmf hold unhold
+    /// transfer check language accept destroy`. Its answer is the output that has this `id`.
     pub fn command(&mut self, now: f64, id: u32, name: &str, argument: Option<String>) {
         let on = || argument.as_deref() == Some("1");
         let language =
@@ -96,6 +96,10 @@ impl Core {
         let command = match name {
             "register" => ClientCommand::Register,
             "unregister" => ClientCommand::Unregister,
+            "prepare" => ClientCommand::Prepare,
+            "hold" => ClientCommand::Hold,
+            "unhold" => ClientCommand::Unhold,
+            "transfer" => ClientCommand::Transfer { target_uri: argument.unwrap_or_default() },
             "hangup" => ClientCommand::Hangup { reason: argument },
             "reject" => ClientCommand::RejectIncomingCall { reason: argument },
             "mute" => ClientCommand::SetMuted(on()),
@@ -416,6 +420,15 @@ fn order(json: &mut Json, command: MediaCommand) {
         MediaCommand::AcceptAnswer(sdp) => {
             json.text("take");
             json.text(&sdp);
+        }
+        MediaCommand::Restart(settings) => {
+            json.text("restart");
+            media_settings(json, &settings);
+        }
+        MediaCommand::Rollback => json.text("rollback"),
+        MediaCommand::SetDirection(direction) => {
+            json.text("direction");
+            json.text(direction.as_str());
         }
         MediaCommand::SetMuted(muted) => {
             json.text("mute");

@@ -129,6 +129,35 @@ export class CodexSipClient {
     await this.#command('dtmf', String(tone));
   }
 
+  /**
+   * Puts the call on hold: the far end hears silence, and nothing of it is heard here. Comes back when it has agreed.
+   * Mute is another matter and stays.
+   */
+  async hold(): Promise<void> {
+    await this.#command('hold');
+  }
+
+  /** Takes the call back from hold. */
+  async unhold(): Promise<void> {
+    await this.#command('unhold');
+  }
+
+  /**
+   * Sends the far end to somebody else, a SIP URI with a user part (blind transfer). Comes back when it is there; the
+   * call then ends. `transfer` events tell how it gets on.
+   */
+  async transfer(targetUri: string): Promise<void> {
+    await this.#command('transfer', String(targetUri));
+  }
+
+  /**
+   * Opens the microphone and makes the offer of the next call, so that {@link startCall} calls at once: for the moment in
+   * which somebody is about to call. Kept for a minute. Comes back when the offer is there.
+   */
+  async prepare(): Promise<void> {
+    await this.#command('prepare');
+  }
+
   /** Whether the edge still answers. */
   async checkConnection(): Promise<boolean> {
     return (await this.#command('check')) as boolean;

@@ -1,11 +1,14 @@
 // Carries out what the core asks for, and tells it what happened.
 
 import { CodexError } from './error.js';
-import { MediaSession, type Devices } from './media.js';
+import { MediaSession, type Devices, type Direction } from './media.js';
 import type { Core } from './wasm.js';
 
 /** Timers take no more (a signed 32-bit number of milliseconds). */
 const LONGEST_TIMER_MS = 0x7fffffff;
+
+/** Orders whose failure the core has to know of, and under which name. */
+const AWAITED: Record<string, string | undefined> = { offer: 'offer', restart: 'offer', answer: 'answer', take: 'taken' };
 
 /** An output of the core: its name, then what belongs to it. */
 type Output = [name: string, ...rest: unknown[]];
@@ -231,6 +234,14 @@ export class Driver {
         case 'take':
           await session.take(rest[0] as string);
           return this.#tell((core, now) => core.answer_taken(now, call));
+        case 'restart': {
+          const sdp = await session.restart(configuration(rest));
+          return this.#tell((core, now) => core.described(now, call, true, sdp));
+        }
+        case 'rollback':
+          return await session.rollback();
+        case 'direction':
+          return await session.direct(rest[0] as Direction);
         case 'mute':
           return session.mute(rest[0] as boolean);
         case 'speaker':
@@ -261,10 +272,12 @@ export class Driver {
     } catch (error) {
       // A session that was ended meanwhile owes nobody an answer.
       if (this.#media.get(call) !== session) return;
+      const what = AWAITED[name];
+      if (!what) return this.#listener.log('warn', `the media session could not carry out ${name}`, error);
       const fault = error instanceof CodexError ? error : undefined;
       this.#fault = fault;
       const problem = error instanceof Error ? error.message : String(error);
-      this.#tell((core, now) => core.media_failed(now, call, name, fault && 'microphone', problem));
+      this.#tell((core, now) => core.media_failed(now, call, what, fault && 'microphone', problem));
     }
   }
 }

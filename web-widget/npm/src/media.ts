@@ -9,6 +9,9 @@ const GATHERING_GRACE_MS = 50;
 /** How long a key sounds, in milliseconds. */
 const TONE_MS = 160;
 
+/** Who sends (RFC 3264 §8.4), seen from here. */
+export type Direction = 'sendrecv' | 'sendonly' | 'recvonly' | 'inactive';
+
 /** What a page chooses for all calls. */
 export interface Devices {
   input?: string | undefined;
@@ -35,13 +38,25 @@ export interface Statistics {
   codec?: string | undefined;
 }
 
+const NOTHING: Statistics = { packetsSent: 0, bytesSent: 0, packetsReceived: 0, bytesReceived: 0, packetsLost: 0 };
+
+/**
+ * A connection's own descriptions always say `sendrecv`: hold is negotiated by the core without a new description, so that
+ * it is done here by what is fed to the sender and by what is played.
+ */
 export class MediaSession {
   readonly #listener: MediaListener;
   readonly #devices: Devices;
   #connection: RTCPeerConnection | undefined;
+  /** Another connection beside it, whose offer the far end has not answered. */
+  #pending: RTCPeerConnection | undefined;
   #local: MediaStream | undefined;
   #remote: MediaStream | undefined;
-  #sender: RTCRtpSender | undefined;
+  /** What goes out while we hold the call. A track of its own, since `enabled` of the microphone's is mute. */
+  #silence: MediaStreamTrack | undefined;
+  #direction: Direction = 'sendrecv';
+  /** What went over connections before. */
+  #before: Statistics = { ...NOTHING };
   #own: HTMLAudioElement | undefined;
   #muted = false;
   #speakerMuted = false;
@@ -63,17 +78,82 @@ export class MediaSession {
     return this.#describe(connection, await connection.createOffer());
   }
 
+  /** Answers the far end's first offer, or one in the running call. */
   async answer(configuration: RTCConfiguration, offer: string): Promise<string> {
-    const connection = await this.#open(configuration);
-    await connection.setRemoteDescription({ type: 'offer', sdp: offer });
-    return this.#describe(connection, await connection.createAnswer());
+    const old = this.#connection;
+    if (!old) return this.#answerOf(await this.#open(configuration), offer);
+    await this.rollback();
+    this.#answer = undefined;
+    // Other keys are another far end, which not every browser lets a connection go over to.
+    if (old.connectionState !== 'failed' && fingerprint(offer) === fingerprint(old.remoteDescription?.sdp)) {
+      try {
+        return await this.#answerOf(old, offer);
+      } catch (error) {
+        this.#listener.log('info', 'the offer does not fit the connection there is; another one is made', error);
+        if (old.signalingState === 'have-remote-offer') await old.setRemoteDescription({ type: 'rollback' });
+      }
+    }
+    const connection = await this.#connect(configuration);
+    try {
+      const sdp = await this.#answerOf(connection, offer);
+      await this.#goOver(connection);
+      return sdp;
+    } catch (error) {
+      connection.close();
+      throw error;
+    }
   }
 
   /** A second answer that is the first once more changes nothing. */
   async take(answer: string): Promise<void> {
     if (this.#answer === answer) return;
-    await this.#connection?.setRemoteDescription({ type: 'answer', sdp: answer });
+    const pending = this.#pending;
+    await (pending ?? this.#connection)?.setRemoteDescription({ type: 'answer', sdp: bothWays(answer) });
     this.#answer = answer;
+    if (pending) {
+      this.#pending = undefined;
+      await this.#goOver(pending);
+    }
+  }
+
+  /** An offer by which the running call moves to where it works. */
+  async restart(configuration: RTCConfiguration): Promise<string> {
+    const connection = this.#connection;
+    if (!connection) throw new CodexError('wrong_state', 'there is no media session to restart');
+    await this.rollback();
+    this.#answer = undefined;
+    if (this.#found(connection) && connection.connectionState === 'failed') {
+      // What ICE has found is in order, the keys are not: those are agreed once in a connection's life.
+      const pending = (this.#pending = await this.#connect(configuration));
+      return this.#describe(pending, await pending.createOffer());
+    }
+    connection.setConfiguration(configuration);
+    connection.restartIce();
+    return this.#describe(connection, await connection.createOffer({ iceRestart: true }));
+  }
+
+  /** What {@link restart} offered is not answered: what was before goes on. */
+  async rollback(): Promise<void> {
+    this.#pending?.close();
+    this.#pending = undefined;
+    const connection = this.#connection;
+    // A first offer has nothing to go back to.
+    if (connection?.signalingState === 'have-local-offer' && connection.currentRemoteDescription) {
+      await connection.setLocalDescription({ type: 'rollback' });
+    }
+  }
+
+  /** Silence instead of the microphone while we hold the call, nothing at all while the far end does. */
+  async direct(direction: Direction): Promise<void> {
+    this.#direction = direction;
+    const element = this.#element();
+    if (element) element.muted = this.#silent();
+    await this.#feed(this.#connection);
+    await this.#feed(this.#pending);
+    if (direction !== 'sendonly') {
+      this.#silence?.stop();
+      this.#silence = undefined;
+    }
   }
 
   mute(muted: boolean): void {
@@ -84,26 +164,28 @@ export class MediaSession {
   muteSpeaker(muted: boolean): void {
     this.#speakerMuted = muted;
     const element = this.#element();
-    if (element) element.muted = muted;
+    if (element) element.muted = this.#silent();
   }
 
   /** False if the far end takes no keys by RFC 4733. */
   press(tone: string): boolean {
-    const dtmf = this.#sender?.dtmf;
+    const dtmf = this.#connection?.getSenders()[0]?.dtmf;
     if (!dtmf?.canInsertDTMF) return false;
     dtmf.insertDTMF(dtmf.toneBuffer + tone, TONE_MS);
     return true;
   }
 
   async useInput(): Promise<void> {
-    if (!this.#sender || !this.#local) return;
+    if (!this.#connection || !this.#local) return;
     const stream = await microphone(this.#devices.input);
     const track = stream.getAudioTracks()[0];
     if (this.#closed || !track) return stop(stream);
     track.enabled = !this.#muted;
-    await this.#sender.replaceTrack(track);
-    stop(this.#local);
+    const before = this.#local;
     this.#local = stream;
+    await this.#feed(this.#connection);
+    await this.#feed(this.#pending);
+    stop(before);
   }
 
   /** Plays through the element and the device that are chosen now. */
@@ -116,7 +198,7 @@ export class MediaSession {
   }
 
   async statistics(): Promise<Statistics> {
-    const found: Statistics = { packetsSent: 0, bytesSent: 0, packetsReceived: 0, bytesReceived: 0, packetsLost: 0 };
+    const found: Statistics = { ...this.#before };
     const report = await this.#connection?.getStats();
     // Members of the W3C's identifiers for WebRTC statistics, which `lib.dom` knows in part.
     report?.forEach((entry: Record<string, unknown>) => {
@@ -141,11 +223,13 @@ export class MediaSession {
   close(): void {
     this.#closed = true;
     this.#connection?.close();
+    this.#pending?.close();
+    this.#silence?.stop();
     if (this.#local) stop(this.#local);
     const element = this.#element();
     if (element && element.srcObject === this.#remote) element.srcObject = null;
     this.#forgetGesture();
-    this.#connection = this.#sender = this.#local = this.#remote = this.#own = undefined;
+    this.#connection = this.#pending = this.#silence = this.#local = this.#remote = this.#own = undefined;
   }
 
   async #open(configuration: RTCConfiguration): Promise<RTCPeerConnection> {
@@ -156,34 +240,78 @@ export class MediaSession {
     }
     this.#local = stream;
     this.mute(this.#muted);
+    stream.getAudioTracks()[0]?.addEventListener('ended', () => {
+      if (!this.#closed) this.#listener.log('warn', 'the microphone is gone');
+    });
+    return (this.#connection = await this.#connect(configuration));
+  }
+
+  /** A connection for the microphone that is open. What it notices counts once it is the one in use. */
+  async #connect(configuration: RTCConfiguration): Promise<RTCPeerConnection> {
     // No `max-bundle`: gateways that answer without a BUNDLE group, as rtpengine does, would be refused.
     const connection = new RTCPeerConnection(configuration);
-    this.#connection = connection;
-    const track = stream.getAudioTracks()[0];
-    if (track) {
-      this.#sender = connection.addTrack(track, stream);
-      track.addEventListener('ended', () => {
-        if (!this.#closed) this.#listener.log('warn', 'the microphone is gone');
-      });
-    }
+    const track = this.#local?.getAudioTracks()[0];
+    if (track && this.#local) connection.addTrack(track, this.#local);
+    const current = (): boolean => !this.#closed && this.#connection === connection;
     connection.oniceconnectionstatechange = () => {
-      if (this.#closed) return;
+      if (!current()) return;
       this.#listener.ice(connection.iceConnectionState);
+      // In a call that is up, the core has the media restarted.
       if (connection.iceConnectionState === 'failed') this.#listener.broken('ice');
     };
     connection.onconnectionstatechange = () => {
-      const found = connection.iceConnectionState === 'connected' || connection.iceConnectionState === 'completed';
-      if (!this.#closed && connection.connectionState === 'failed' && found) this.#listener.broken('dtls');
+      if (current() && connection.connectionState === 'failed' && this.#found(connection)) this.#listener.broken('dtls');
     };
     connection.ontrack = (event) => {
       this.#remote = event.streams[0] ?? new MediaStream([event.track]);
       void this.#play();
     };
+    if (this.#direction !== 'sendrecv') await this.#feed(connection);
     return connection;
   }
 
+  #found(connection: RTCPeerConnection): boolean {
+    return connection.iceConnectionState === 'connected' || connection.iceConnectionState === 'completed';
+  }
+
+  /** `connection` takes the place of the one that was in use. */
+  async #goOver(connection: RTCPeerConnection): Promise<void> {
+    const { jitterMs: _jitter, roundTripMs: _roundTrip, codec: _codec, ...sums } = await this.statistics();
+    if (this.#closed) return connection.close();
+    this.#before = sums;
+    this.#connection?.close();
+    this.#connection = connection;
+    this.#listener.ice(connection.iceConnectionState);
+  }
+
+  /** Has `connection` send what the direction asks for. */
+  async #feed(connection: RTCPeerConnection | undefined): Promise<void> {
+    const sender = connection?.getSenders()[0];
+    const track = this.#local?.getAudioTracks()[0];
+    if (!sender || !track) return;
+    if (this.#direction === 'sendonly' && !this.#silence) {
+      this.#silence = track.clone();
+      this.#silence.enabled = false;
+    }
+    const source = { sendrecv: track, sendonly: this.#silence, recvonly: undefined, inactive: undefined }[this.#direction];
+    await sender.replaceTrack(source ?? null);
+  }
+
+  #silent(): boolean {
+    return this.#speakerMuted || this.#direction === 'sendonly' || this.#direction === 'inactive';
+  }
+
+  async #answerOf(connection: RTCPeerConnection, offer: string): Promise<string> {
+    await connection.setRemoteDescription({ type: 'offer', sdp: bothWays(offer) });
+    const sdp = await this.#describe(connection, await connection.createAnswer());
+    const answering = { sendonly: 'recvonly', recvonly: 'sendonly', inactive: 'inactive' }[oneWay(offer) ?? ''];
+    return answering ? sdp.replace(/^a=sendrecv(?=\r?$)/m, `a=${answering}`) : sdp;
+  }
+
   async #describe(connection: RTCPeerConnection, description: RTCSessionDescriptionInit): Promise<string> {
-    const gathered = gathering(connection);
+    // Where the description keeps to ICE as it is, no candidates come.
+    const anew = ufrag(description.sdp) !== ufrag(connection.localDescription?.sdp);
+    const gathered = anew ? gathering(connection) : undefined;
     await connection.setLocalDescription(description);
     await gathered;
     return connection.localDescription?.sdp ?? '';
@@ -199,7 +327,7 @@ export class MediaSession {
     const element = this.#element();
     if (!element) return;
     if (element.srcObject !== this.#remote) element.srcObject = this.#remote;
-    element.muted = this.#speakerMuted;
+    element.muted = this.#silent();
     try {
       if (this.#devices.output !== undefined && 'setSinkId' in element) await element.setSinkId(this.#devices.output);
       await element.play();
@@ -226,6 +354,37 @@ export class MediaSession {
 
 function stop(stream: MediaStream): void {
   for (const track of stream.getTracks()) track.stop();
+}
+
+function fingerprint(sdp: string | undefined): string | undefined {
+  return /^a=fingerprint:(.*?)\r?$/im.exec(sdp ?? '')?.[1]?.trim().toLowerCase();
+}
+
+function ufrag(sdp: string | undefined): string | undefined {
+  return /^a=ice-ufrag:(.*?)\r?$/m.exec(sdp ?? '')?.[1];
+}
+
+/** The parts of a description that concern audio, and the others. */
+function sections(sdp: string): { text: string; audio: boolean }[] {
+  return sdp.split(/^(?=m=)/m).map((text) => ({ text, audio: !/^m=(?!audio)/.test(text) }));
+}
+
+const ONE_WAY = /^a=(sendonly|recvonly|inactive)(?=\r?$)/m;
+
+/** The direction of the audio if it is not both. */
+function oneWay(sdp: string): string | undefined {
+  for (const { text, audio } of sections(sdp)) {
+    const found = audio ? ONE_WAY.exec(text)?.[1] : undefined;
+    if (found) return found;
+  }
+  return undefined;
+}
+
+/** The same description with audio both ways. */
+function bothWays(sdp: string): string {
+  return sections(sdp)
+    .map(({ text, audio }) => (audio ? text.replace(ONE_WAY, 'a=sendrecv') : text))
+    .join('');
 }
 
 /** Comes back when all candidates are there, or enough of them. */

@@ -173,6 +173,46 @@ export interface DtmfEvent {
   customerData?: CustomerData;
 }
 
+/** The call was put on hold or taken back, by either end. */
+export interface HoldEvent {
+  /** We hold it: the far end hears silence, and nothing is heard here. */
+  held: boolean;
+  /** The far end holds it: it does not hear us, and there may be music. */
+  heldByFarEnd: boolean;
+  callId?: string;
+  tag?: string;
+  applicationName?: string;
+  customerData?: CustomerData;
+}
+
+/** How a transfer gets on at the far end. */
+export interface TransferEvent {
+  /** What the one whom the far end calls answers, a SIP status: 180 it rings, 200 it is there. */
+  status: number;
+  /** Its phrase. */
+  reason?: string;
+  callId?: string;
+  tag?: string;
+  applicationName?: string;
+  customerData?: CustomerData;
+}
+
+/** The call has become bad in one respect, or good again. */
+export interface QualityEvent {
+  /** In which: round-trip time and jitter in milliseconds, loss in percent, mean opinion score. */
+  measure: 'roundTripTime' | 'jitter' | 'loss' | 'mos';
+  /** Whether it is bad now. */
+  bad: boolean;
+  /** What was measured, in the measure's unit. */
+  value: number;
+  /** From where on it counts as bad. */
+  threshold: number;
+  callId?: string;
+  tag?: string;
+  applicationName?: string;
+  customerData?: CustomerData;
+}
+
 export interface ReconnectingEvent {
   attempt: number;
   delayMs: number;
@@ -197,6 +237,9 @@ export interface ClientEvents {
   metrics: MetricsEvent;
   ice: IceEvent;
   dtmf: DtmfEvent;
+  hold: HoldEvent;
+  transfer: TransferEvent;
+  quality: QualityEvent;
   reconnecting: ReconnectingEvent;
   language: LanguageEvent;
   log: LogEvent;
