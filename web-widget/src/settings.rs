@@ -1,6 +1,7 @@
 //! Keys made into settings: every value looked at, every problem told at once. No I/O.
 
 mod ice;
+mod masked;
 mod websocket_address;
 
 use core::fmt;
@@ -77,6 +78,12 @@ impl Settings {
             return None;
         }
         Some((self.api.as_ref()?, self.target_application()?))
+    }
+
+    /// The target as it may be shown: without a password, if somebody wrote one into it.
+    #[must_use]
+    pub fn shown_target(&self) -> String {
+        masked::sip(&self.sip.target_uri)
     }
 
     /// The application that the target names by its GUID, with or without `app-`.
@@ -250,6 +257,7 @@ impl<'a> Reader<'a> {
             return String::new();
         };
         if completed && let Some(given) = self.keys.given(keys::TARGET_SIP_URI) {
+            let target = masked::sip(&target);
             let text = Text::new(
                 format!("it is no whole SIP URI and was completed to {target}"),
                 format!("это не полный SIP URI, он дополнен до {target}"),
@@ -354,29 +362,11 @@ fn shown(name: &str, value: &str) -> Option<String> {
     let cut = |text: &str| text.chars().take(SHOWN_CHARACTERS).collect::<String>();
     Some(match known(name)?.shown {
         Shown::Whole => cut(value),
-        Shown::Url => cut(&value.split_whitespace().map(masked_urls).collect::<Vec<_>>().join(" ")),
+        Shown::Url => cut(&masked::urls(value)),
+        Shown::SipUri => cut(&masked::sip(value)),
         Shown::Size => format!("({} bytes)", value.len()),
         Shown::Nothing => "***".to_owned(),
     })
-}
-
-/// URLs separated by commas, without user data, queries and fragments.
-fn masked_urls(list: &str) -> String {
-    // A password may hold a comma: what stands before the last `@` goes as a whole.
-    let (secret, rest) = match list.rsplit_once('@') {
-        Some((before, rest)) => (Some(before), rest),
-        None => (None, list),
-    };
-    let rest: Vec<&str> = rest.split(',').map(|url| url.split(['?', '#']).next().unwrap_or_default()).collect();
-    let rest = rest.join(",");
-    match secret {
-        Some(before) => {
-            let scheme = before.split_once(':').map_or("", |(scheme, _)| scheme);
-            let slashes = if before.contains("://") { "//" } else { "" };
-            format!("{scheme}:{slashes}***@{rest}")
-        }
-        None => rest,
-    }
 }
 
 /// What the client itself found, by the names of keys.
@@ -396,7 +386,7 @@ fn of_client(keys: &KeyValues, error: &Error) -> KeyProblems {
         let given = keys.given(name(&problem.key));
         KeyProblem {
             key: given.map_or_else(|| problem.key.clone(), |given| given.written.clone()),
-            value: problem.value.clone(),
+            value: given.map_or_else(|| problem.value.clone(), |given| shown(name(&problem.key), &given.value)),
             place: given.and_then(|given| given.place.clone()),
             problem: Text::new(problem.problem.clone(), problem.problem.clone()),
             example: problem.example.clone(),

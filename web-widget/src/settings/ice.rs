@@ -3,6 +3,7 @@
 use codex_core_sip::config::IceServer;
 use secrecy::SecretString;
 
+use super::masked;
 use crate::text::Text;
 
 /// Servers separated by commas or white space.
@@ -14,7 +15,7 @@ fn list(value: &str) -> impl Iterator<Item = &str> {
 pub(super) fn stun_servers(value: &str) -> Result<Vec<IceServer>, Text> {
     let mut urls = Vec::new();
     for url in list(value) {
-        check(url, shown(url, value), &["stun", "stuns"], "stun")?;
+        check(url, &shown(url, value), &["stun", "stuns"], "stun")?;
         urls.push(url.to_owned());
     }
     if urls.is_empty() {
@@ -32,7 +33,7 @@ pub(super) fn turn_servers(
     let mut servers = Vec::new();
     for item in list(value) {
         let (url, own) = without_credentials(item);
-        check(&url, shown(item, value), &["turn", "turns"], "turn")?;
+        check(&url, &shown(item, value), &["turn", "turns"], "turn")?;
         let (username, credential) = match own {
             Some((user, password)) => (Some(user), Some(password)),
             None => (common_user.map(str::to_owned), common_password.cloned()),
@@ -87,12 +88,11 @@ fn percent_decoded(text: &str) -> String {
 
 /// An item as an error may repeat it. A password with a comma or blank in it is cut into items: where the list holds
 /// credentials, one without an `@` may be a part of them.
-fn shown<'a>(item: &'a str, list: &str) -> &'a str {
-    match item.rsplit_once('@') {
-        Some((_, host)) => host,
-        None if list.contains('@') => "***",
-        None => item,
+fn shown(item: &str, list: &str) -> String {
+    if !item.contains('@') && list.contains('@') {
+        return "***".to_owned();
     }
+    masked::url(item)
 }
 
 fn check(url: &str, shown: &str, schemes: &[&str], usual: &str) -> Result<(), Text> {

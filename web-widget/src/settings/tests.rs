@@ -270,6 +270,33 @@ fn all_problems_are_told_at_once_and_no_secret_with_them() {
 }
 
 #[test]
+fn a_password_in_the_wrong_place_or_with_a_blank_is_not_shown() {
+    for (key, value) in [
+        ("TURN_URLS", "turn:me:hunter2 horse@turn.example.com"),
+        ("TURN_URLS", "turn:me:horse hunter2@turn.example.com"),
+        ("TURN_URLS", "turn:me:hunter2"),
+        ("TURN_URLS", "turn://me:hunter2"),
+        ("TURN_URLS", "me:hunter2"),
+        ("STUN_URLS", "stun:me:hunter2"),
+        ("JAMBONZ_SIP_USERNAME", "170:hunter2@sip.example.com"),
+        ("JAMBONZ_SIP_USERNAME", "170:hunter2"),
+        ("JAMBONZ_SIP_DOMAIN", "170:hunter2@sip.example.com"),
+        ("JAMBONZ_WSS_ADDRESS", "me:hunter2"),
+        ("TARGET_SIP_URI", "sip:u:hunter2@a b"),
+    ] {
+        let problems = read(&[(key, value)]).expect_err(value);
+        for locale in [Locale::En, Locale::Ru] {
+            let text = problems.in_locale(locale);
+            assert!(text.contains("***") && !text.contains("hunter2"), "{key}={value}: {text}");
+        }
+    }
+    let settings = right(&[("TARGET_SIP_URI", "u:hunter2@a.example")]);
+    assert_eq!(settings.shown_target(), "sip:u:***@a.example");
+    let warning = settings.warnings[0].in_locale(Locale::En);
+    assert!(warning.contains("completed to sip:u:***@a.example"), "{warning}");
+}
+
+#[test]
 fn unencrypted_connections_are_warned_of_loudly_or_refused() {
     let far = ("JAMBONZ_WSS_ADDRESS", "ws://sip.example.com:5066");
     let warnings = right(&[far]).warnings;

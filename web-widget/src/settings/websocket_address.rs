@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 
+use super::masked;
 use crate::text::Text;
 
 /// A `ws` or `wss` address that has been looked at.
@@ -32,9 +33,10 @@ impl WebSocketAddress {
                     "это SIP URI; адрес WebSocket начинается с wss://",
                 )
             } else {
+                let shown = masked::url(value);
                 Text::new(
-                    format!("it has no scheme: write wss://{}", plain(value)),
-                    format!("нет схемы: напишите wss://{}", plain(value)),
+                    format!("it has no scheme: write wss://{shown}"),
+                    format!("нет схемы: напишите wss://{shown}"),
                 )
             });
         };
@@ -118,13 +120,6 @@ pub(super) fn is_loopback(host: &str) -> bool {
         || name.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
-/// As a hint may repeat it: without what may be secret.
-fn plain(value: &str) -> &str {
-    let end = value.find(['?', '#']).unwrap_or(value.len());
-    let kept = &value[..end];
-    kept.rsplit_once('@').map_or(kept, |(_, host)| host)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -150,5 +145,7 @@ mod tests {
     fn a_hint_repeats_no_secret() {
         let text = WebSocketAddress::parse("me:hunter2@sip.example.com:8443?token=hunter2").unwrap_err();
         assert_eq!(text.in_locale(codex_core_sip::Locale::En), "it has no scheme: write wss://sip.example.com:8443");
+        let text = WebSocketAddress::parse("me:hunter2").unwrap_err();
+        assert_eq!(text.in_locale(codex_core_sip::Locale::En), "it has no scheme: write wss://me:***");
     }
 }

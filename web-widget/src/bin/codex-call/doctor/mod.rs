@@ -219,13 +219,13 @@ async fn registration(report: &mut Report<'_>, line: &Line) -> bool {
 
 /// What jambonz does with the target, which it does not say itself.
 fn target(report: &mut Report<'_>, settings: &Settings) {
-    let uri = &settings.sip.target_uri;
+    let uri = settings.shown_target();
     let Some(application) = settings.target_application() else {
-        return report.fine(Check::Target, &Text::new(uri.clone(), uri.clone()));
+        return report.fine(Check::Target, &Text::new(uri.clone(), uri));
     };
     let with_prefix = format!("app-{application}@");
     if uri.to_ascii_lowercase().contains(&with_prefix) {
-        return report.fine(Check::Target, &Text::new(uri.clone(), uri.clone()));
+        return report.fine(Check::Target, &Text::new(uri.clone(), uri));
     }
     report.warn(
         Check::Target,
