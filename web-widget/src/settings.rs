@@ -249,6 +249,14 @@ impl<'a> Reader<'a> {
             );
             self.warn(given, text);
         }
+        let quoted = |quote: char| value.len() > 1 && value.starts_with(quote) && value.ends_with(quote);
+        if ['\'', '"'].into_iter().any(quoted) {
+            let text = Text::fixed(
+                "the value came with its quotes and is used as it is, quotes included (docker's --env-file wants none)",
+                "значение пришло вместе с кавычками и используется как есть, с ними (для docker --env-file кавычки не нужны)",
+            );
+            self.warn(given, text);
+        }
         Some(value.into())
     }
 
@@ -323,6 +331,20 @@ impl<'a> Reader<'a> {
     /// All three keys, or none.
     fn api(&mut self) -> Option<ApiAccess> {
         let base_url = self.read(keys::JAMBONZ_API_BASE_URL, api_base_url);
+        if base_url.as_deref().is_some_and(|url| !url_is_private(url))
+            && let Some(given) = self.keys.given(keys::JAMBONZ_API_BASE_URL)
+        {
+            let text = Text::fixed(
+                "it is not https: everybody on the way could read the API key",
+                "это не https: любой на пути мог бы прочитать ключ API",
+            );
+            // Older configurations have the address alone; then nothing is sent to it.
+            if self.keys.has(keys::JAMBONZ_API_KEY) {
+                self.wrong(keys::JAMBONZ_API_BASE_URL, given, text);
+            } else {
+                self.warn(given, text);
+            }
+        }
         let account_sid = self.read(keys::JAMBONZ_ACCOUNT_SID, |value| {
             value.parse::<AccountSid>().map_err(|_| Text::fixed("it is not a GUID", "это не GUID"))
         });
@@ -534,16 +556,17 @@ fn api_base_url(value: &str) -> Result<String, Text> {
     if authority.is_empty() || value.contains(char::is_whitespace) {
         return Err(Text::fixed("it names no host", "в нём нет имени хоста"));
     }
-    let host = websocket_address::host_of(authority);
-    if scheme.eq_ignore_ascii_case("https")
-        || (scheme.eq_ignore_ascii_case("http") && websocket_address::is_loopback(host))
-    {
+    if scheme.eq_ignore_ascii_case("https") || scheme.eq_ignore_ascii_case("http") {
         return Ok(value.to_owned());
     }
-    Err(Text::fixed(
-        "it is not https: everybody on the way could read the API key",
-        "это не https: любой на пути мог бы прочитать ключ API",
-    ))
+    Err(Text::fixed("it must begin with https://", "должно начинаться с https://"))
+}
+
+/// Whether nobody on the way can read what is sent to this URL, which has been looked at.
+fn url_is_private(url: &str) -> bool {
+    let (scheme, rest) = url.split_once("://").unwrap_or_default();
+    let authority = rest.split('/').next().unwrap_or_default();
+    scheme.eq_ignore_ascii_case("https") || websocket_address::is_loopback(websocket_address::host_of(authority))
 }
 
 #[cfg(test)]

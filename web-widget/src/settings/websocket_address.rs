@@ -1,12 +1,13 @@
 //! The edge's address, `wss://host:port/path`.
 
+use core::fmt;
 use std::net::IpAddr;
 
 use super::masked;
 use crate::text::Text;
 
-/// A `ws` or `wss` address that has been looked at.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// A `ws` or `wss` address that has been looked at. Its `Debug` shows no query, which may hold a token.
+#[derive(Clone, PartialEq, Eq)]
 pub struct WebSocketAddress {
     /// The whole address.
     pub url: String,
@@ -16,6 +17,12 @@ pub struct WebSocketAddress {
     pub host: String,
     /// The port; 443 and 80 unless written.
     pub port: u16,
+}
+
+impl fmt::Debug for WebSocketAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("WebSocketAddress").field(&masked::url(&self.url)).finish()
+    }
 }
 
 impl WebSocketAddress {
@@ -139,6 +146,12 @@ mod tests {
             let found = (address.secure, address.host.as_str(), address.port, address.is_loopback());
             assert_eq!(found, (secure, host, port, loopback), "{value}");
         }
+    }
+
+    #[test]
+    fn debug_shows_no_query() {
+        let address = WebSocketAddress::parse("wss://sip.example.com/ws?token=hunter2").unwrap();
+        assert_eq!(format!("{address:?}"), r#"WebSocketAddress("wss://sip.example.com/ws")"#);
     }
 
     #[test]
