@@ -18,8 +18,8 @@ use crate::keys::{KeyValues, KeyWarning};
 use crate::languages::text_locale;
 use crate::settings::{ApiAccess, Settings};
 
-/// How long the first call waits for its application's name to be looked up; later calls do not wait. A name that comes
-/// later is in the next event.
+/// How long the first call waits for its application's name to be looked up; later calls do not wait, though each has it
+/// looked up again. A name that comes later is in the next event.
 pub const FIRST_CALL_NAME_WAIT: Duration = Duration::from_millis(300);
 
 /// A client with everything from keys, whose calls go through `engine`. Nothing is connected yet; the name of the target's
@@ -219,16 +219,16 @@ impl TargetName {
         });
     }
 
-    /// The first call waits a little; one after a failed look-up has it tried again.
+    /// Every call asks again, since an application may be renamed; what is known comes from the memory of who answers. The
+    /// first call waits a little where no name is known yet.
     async fn before_call(&self, client: &CodexSipClient) {
-        let progress = *self.progress.borrow();
-        if self.first_call.swap(false, std::sync::atomic::Ordering::Relaxed) {
+        let known = *self.progress.borrow() == Progress::Known;
+        self.start(client);
+        if self.first_call.swap(false, std::sync::atomic::Ordering::Relaxed) && !known {
             let mut progress = self.progress.subscribe();
             let known = progress.wait_for(|progress| *progress != Progress::UnderWay);
             // Whether it came in time or not, the call goes ahead.
             let _late = tokio::time::timeout(FIRST_CALL_NAME_WAIT, known).await;
-        } else if progress == Progress::Failed {
-            self.start(client);
         }
     }
 }

@@ -103,6 +103,9 @@
 //! - An incoming call shows its caller's own data, not the configured one.
 //! - `DEFAULT_LANG` and `FALLBACK_LANG` may be left out; they must be BCP 47 tags (`ru-RU`, not `ru_RU`).
 //! - Wrong numbers, booleans and URLs are errors; they fell back to defaults.
+//! - `KEEP_ALIVE_INTERVAL` is 0 or at least 1000 ms: less is taken for seconds written by mistake, and is an error.
+//! - `JAMBONZ_API_BASE_URL` with `http://` to another machine is an error where there is an API key, which would be sent
+//!   readably; without a key it is warned of.
 //!
 //! # What it is not
 //!

@@ -1,6 +1,7 @@
 //! Keys made into settings: every value looked at, every problem told at once. No I/O.
 
 mod ice;
+mod masked;
 mod websocket_address;
 
 use core::fmt;
@@ -77,6 +78,12 @@ impl Settings {
             return None;
         }
         Some((self.api.as_ref()?, self.target_application()?))
+    }
+
+    /// The target as it may be shown: without a password, if somebody wrote one into it.
+    #[must_use]
+    pub fn shown_target(&self) -> String {
+        masked::sip(&self.sip.target_uri)
     }
 
     /// The application that the target names by its GUID, with or without `app-`.
@@ -242,6 +249,14 @@ impl<'a> Reader<'a> {
             );
             self.warn(given, text);
         }
+        let quoted = |quote: char| value.len() > 1 && value.starts_with(quote) && value.ends_with(quote);
+        if ['\'', '"'].into_iter().any(quoted) {
+            let text = Text::fixed(
+                "the value came with its quotes and is used as it is, quotes included (docker's --env-file wants none)",
+                "значение пришло вместе с кавычками и используется как есть, с ними (для docker --env-file кавычки не нужны)",
+            );
+            self.warn(given, text);
+        }
         Some(value.into())
     }
 
@@ -250,6 +265,7 @@ impl<'a> Reader<'a> {
             return String::new();
         };
         if completed && let Some(given) = self.keys.given(keys::TARGET_SIP_URI) {
+            let target = masked::sip(&target);
             let text = Text::new(
                 format!("it is no whole SIP URI and was completed to {target}"),
                 format!("это не полный SIP URI, он дополнен до {target}"),
@@ -315,6 +331,20 @@ impl<'a> Reader<'a> {
     /// All three keys, or none.
     fn api(&mut self) -> Option<ApiAccess> {
         let base_url = self.read(keys::JAMBONZ_API_BASE_URL, api_base_url);
+        if base_url.as_deref().is_some_and(|url| !url_is_private(url))
+            && let Some(given) = self.keys.given(keys::JAMBONZ_API_BASE_URL)
+        {
+            let text = Text::fixed(
+                "it is not https: everybody on the way could read the API key",
+                "это не https: любой на пути мог бы прочитать ключ API",
+            );
+            // Older configurations have the address alone; then nothing is sent to it.
+            if self.keys.has(keys::JAMBONZ_API_KEY) {
+                self.wrong(keys::JAMBONZ_API_BASE_URL, given, text);
+            } else {
+                self.warn(given, text);
+            }
+        }
         let account_sid = self.read(keys::JAMBONZ_ACCOUNT_SID, |value| {
             value.parse::<AccountSid>().map_err(|_| Text::fixed("it is not a GUID", "это не GUID"))
         });
@@ -354,29 +384,11 @@ fn shown(name: &str, value: &str) -> Option<String> {
     let cut = |text: &str| text.chars().take(SHOWN_CHARACTERS).collect::<String>();
     Some(match known(name)?.shown {
         Shown::Whole => cut(value),
-        Shown::Url => cut(&value.split_whitespace().map(masked_urls).collect::<Vec<_>>().join(" ")),
+        Shown::Url => cut(&masked::urls(value)),
+        Shown::SipUri => cut(&masked::sip(value)),
         Shown::Size => format!("({} bytes)", value.len()),
         Shown::Nothing => "***".to_owned(),
     })
-}
-
-/// URLs separated by commas, without user data, queries and fragments.
-fn masked_urls(list: &str) -> String {
-    // A password may hold a comma: what stands before the last `@` goes as a whole.
-    let (secret, rest) = match list.rsplit_once('@') {
-        Some((before, rest)) => (Some(before), rest),
-        None => (None, list),
-    };
-    let rest: Vec<&str> = rest.split(',').map(|url| url.split(['?', '#']).next().unwrap_or_default()).collect();
-    let rest = rest.join(",");
-    match secret {
-        Some(before) => {
-            let scheme = before.split_once(':').map_or("", |(scheme, _)| scheme);
-            let slashes = if before.contains("://") { "//" } else { "" };
-            format!("{scheme}:{slashes}***@{rest}")
-        }
-        None => rest,
-    }
 }
 
 /// What the client itself found, by the names of keys.
@@ -396,7 +408,7 @@ fn of_client(keys: &KeyValues, error: &Error) -> KeyProblems {
         let given = keys.given(name(&problem.key));
         KeyProblem {
             key: given.map_or_else(|| problem.key.clone(), |given| given.written.clone()),
-            value: problem.value.clone(),
+            value: given.map_or_else(|| problem.value.clone(), |given| shown(name(&problem.key), &given.value)),
             place: given.and_then(|given| given.place.clone()),
             problem: Text::new(problem.problem.clone(), problem.problem.clone()),
             example: problem.example.clone(),
@@ -544,16 +556,17 @@ fn api_base_url(value: &str) -> Result<String, Text> {
     if authority.is_empty() || value.contains(char::is_whitespace) {
         return Err(Text::fixed("it names no host", "в нём нет имени хоста"));
     }
-    let host = websocket_address::host_of(authority);
-    if scheme.eq_ignore_ascii_case("https")
-        || (scheme.eq_ignore_ascii_case("http") && websocket_address::is_loopback(host))
-    {
+    if scheme.eq_ignore_ascii_case("https") || scheme.eq_ignore_ascii_case("http") {
         return Ok(value.to_owned());
     }
-    Err(Text::fixed(
-        "it is not https: everybody on the way could read the API key",
-        "это не https: любой на пути мог бы прочитать ключ API",
-    ))
+    Err(Text::fixed("it must begin with https://", "должно начинаться с https://"))
+}
+
+/// Whether nobody on the way can read what is sent to this URL, which has been looked at.
+fn url_is_private(url: &str) -> bool {
+    let (scheme, rest) = url.split_once("://").unwrap_or_default();
+    let authority = rest.split('/').next().unwrap_or_default();
+    scheme.eq_ignore_ascii_case("https") || websocket_address::is_loopback(websocket_address::host_of(authority))
 }
 
 #[cfg(test)]

@@ -135,7 +135,18 @@ async fn a_look_up_that_failed_is_tried_again_by_the_next_call_which_does_not_wa
     client.hangup(None).await.unwrap();
     let (event, _) = call(&client).await;
     assert_eq!(event.application_name.as_deref(), Some("Голосовой бот"));
-    assert_eq!(names.asked.load(Ordering::SeqCst), 2, "what is known is not asked again");
+    sleep(Duration::from_millis(200)).await;
+    assert_eq!(names.asked.load(Ordering::SeqCst), 3, "each call asks again: it may have been renamed");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_look_up_that_failed_before_the_first_call_is_tried_again_by_it() {
+    let (client, names) = client(&keys(), Duration::from_millis(100), 1);
+    sleep(Duration::from_secs(1)).await;
+    assert_eq!(names.asked.load(Ordering::SeqCst), 1);
+    let (event, took) = call(&client).await;
+    assert_eq!(event.application_name.as_deref(), Some("Голосовой бот"));
+    assert!((Duration::from_millis(100)..Duration::from_millis(120)).contains(&took), "{took:?}");
 }
 
 #[tokio::test(start_paused = true)]

@@ -155,6 +155,68 @@ async fn interrupted_before_the_call_is_up_is_130() {
 }
 
 #[tokio::test]
+async fn listening_ends_well_by_ctrl_c_and_with_its_reason_when_the_registration_is_lost() {
+    let gateway = Gateway::builder().start().await.unwrap();
+    let registered = |event: &serde_json::Value| event["event"] == "registration" && event["state"] == "registered";
+    let mut listening = codex_call(&keys(&gateway)).args(["listen", "--json"]).spawn();
+    listening.event(registered).await;
+    listening.interrupt();
+    let run = listening.end().await;
+    assert_eq!(run.status, 0, "{run}");
+    run.event("registration", |event| event["state"] == "unregistered");
+
+    let mut waiting = [codex_call(&keys(&gateway)).args(["listen", "--json"]).spawn(), {
+        codex_call(&keys(&gateway)).args(["answer", "--json"]).spawn()
+    }];
+    for run in &mut waiting {
+        run.event(registered).await;
+    }
+    drop(gateway);
+    for run in waiting {
+        let run = run.end().await;
+        assert_eq!(run.status, 4, "{run}");
+        let error = run.event("error", |_| true);
+        assert!(error["details"].as_str().is_some_and(|details| !details.is_empty()), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn another_protocol_on_the_port_is_no_sip_over_websocket() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("ws://{}", listener.local_addr().unwrap());
+    let serving = tokio::spawn(async move {
+        let mut open = Vec::new();
+        while let Ok((mut stream, _)) = listener.accept().await {
+            use tokio::io::AsyncWriteExt as _;
+            let _gone = stream.write_all(b"SSH-2.0-OpenSSH_9.6\r\n\r\n").await;
+            open.push(stream);
+        }
+    });
+    let run = codex_call(&keys_of(&url)).args(["register", "--json", "--lang", "ru"]).run().await;
+    assert_eq!(run.status, 6, "{run}");
+    let error = run.event("error", |_| true);
+    assert!(error["message"].as_str().is_some_and(|text| text.contains("не WebSocket")), "{error}");
+    serving.abort();
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn an_output_that_takes_nothing_makes_no_panic() {
+    for option in [&["--completions", "bash"][..], &["--man"]] {
+        let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+        let output = std::process::Command::new(env!("CARGO_BIN_EXE_codex-call"))
+            .args(option)
+            .stdout(full)
+            .stderr(std::process::Stdio::piped())
+            .output()
+            .unwrap();
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{stderr}");
+        assert!(stderr.contains("cannot be written") && !stderr.contains("panicked"), "{stderr}");
+    }
+}
+
+#[tokio::test]
 async fn registering_and_listening() {
     let mut gateway = Gateway::builder().start().await.unwrap();
     let without_target: Vec<_> = keys(&gateway).into_iter().filter(|(name, _)| name != "TARGET_SIP_URI").collect();
@@ -173,10 +235,10 @@ async fn registering_and_listening() {
 #[tokio::test]
 async fn every_failure_has_its_status_and_says_what_to_do() {
     let gateway = Gateway::builder().start().await.unwrap();
-    let closed = {
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        format!("ws://{}", listener.local_addr().unwrap())
-    };
+    // Bound and not listening: nobody else gets the port meanwhile.
+    let unused = tokio::net::TcpSocket::new_v4().unwrap();
+    unused.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let closed = format!("ws://{}", unused.local_addr().unwrap());
     let folder = tempfile::tempdir().unwrap();
     let empty = folder.path().join("empty.env");
     std::fs::write(&empty, "OTHER=1\n").unwrap();
@@ -184,6 +246,9 @@ async fn every_failure_has_its_status_and_says_what_to_do() {
     std::fs::write(&broken, "A=1\nnonsense\n").unwrap();
     let no_wav = folder.path().join("no.wav");
     std::fs::write(&no_wav, "this is text").unwrap();
+    let blank = folder.path().join("blank.json");
+    std::fs::write(&blank, "\n").unwrap();
+    let at_blank = format!("@{}", blank.display());
     let (empty, broken, no_wav) = (empty.to_str().unwrap(), broken.to_str().unwrap(), no_wav.to_str().unwrap());
     type Case<'a> = (&'a str, Vec<(&'a str, &'a str)>, Vec<&'a str>, u8, &'a str, &'a str);
     let cases: Vec<Case<'_>> = vec![
@@ -235,7 +300,7 @@ async fn every_failure_has_its_status_and_says_what_to_do() {
             vec![],
             4,
             "no-such-host.invalid has no address",
-            "имя no-such-host.invalid не находится",
+            "имя no-such-host.invalid не найдено",
         ),
         (
             "a wrong password",
@@ -253,6 +318,9 @@ async fn every_failure_has_its_status_and_says_what_to_do() {
             "knows no account with this SIP domain",
             "не знает аккаунта с таким SIP-доменом",
         ),
+        ("an empty target", vec![], vec!["--to", ""], 3, "--to is empty", "--to: пусто"),
+        ("empty data", vec![], vec!["--customer-data", " "], 3, "--customer-data is empty", "--customer-data: пусто"),
+        ("an empty file of data", vec![], vec!["--customer-data", &at_blank], 3, "is empty", ": пусто"),
         ("no WAV", vec![], vec!["--say", no_wav], 10, "no.wav", "no.wav"),
         ("no certificate", vec![], vec!["--ca", no_wav], 3, "holds no certificate in PEM", "нет сертификата в PEM"),
         (

@@ -3,12 +3,17 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+use std::time::Duration;
+
 use codex_core_sip::sip::message::StatusCode;
 use codex_core_sip::transport::TlsIdentity;
 use codex_e2e::codex_call::{Call, Run, keys};
-use codex_e2e::gateway::{Gateway, Voicebot};
+use codex_e2e::gateway::{Gateway, GatewayEvent, Voicebot};
 use codex_e2e::jambonz::{ACCOUNT_KEY, ACCOUNT_SID, HELLO_WORLD, JambonzApi, OTHER_ACCOUNT_SID};
 use codex_e2e::peers::{Authority, Identity};
+
+/// No examination of these tests takes longer.
+const PATIENCE: Duration = Duration::from_secs(40);
 
 /// The program of this build with these keys.
 fn codex_call(keys: &[(String, String)]) -> Call {
@@ -123,14 +128,17 @@ async fn settings_that_are_wrong() {
 async fn a_name_without_an_address() {
     let gateway = Gateway::builder().start().await.unwrap();
     let wrong = [("JAMBONZ_WSS_ADDRESS", "wss://no-such-host.invalid:8443")];
-    let words: [&[&str]; 2] = [&["no-such-host.invalid has no address", "DNS"], &["не находится", "DNS"]];
+    let words: [&[&str]; 2] = [&["no-such-host.invalid has no address", "DNS"], &["не найдено", "DNS"]];
     finds(&wrong, &gateway, &[], "name", 4, words).await;
 }
 
 #[tokio::test]
 async fn a_wrong_port() {
     let gateway = Gateway::builder().start().await.unwrap();
-    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    // Bound and not listening: nobody else gets the port meanwhile.
+    let unused = tokio::net::TcpSocket::new_v4().unwrap();
+    unused.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let closed = unused.local_addr().unwrap();
     let wrong = [("JAMBONZ_WSS_ADDRESS", &*format!("wss://{closed}"))];
     let words: [&[&str]; 2] = [&["nothing answers", "check the port"], &["никто не отвечает", "проверьте порт"]];
     finds(&wrong, &gateway, &[], "connection", 4, words).await;
@@ -254,8 +262,8 @@ async fn a_stun_server_that_is_dead() {
     let words: [&[&str]; 2] = [&["does not answer", "STUN_URLS"], &["не отвечает", "STUN_URLS"]];
     // It takes packets and says nothing.
     finds(&[("STUN_URLS", &url)], &gateway, &[], "stun", 13, words).await;
-    drop(dead);
-    // Nobody is there any more.
+    // Connected to itself, it takes nobody else's packets: as if nobody were there, and nobody else gets the port.
+    dead.connect(dead.local_addr().unwrap()).unwrap();
     finds(&[("STUN_URLS", &url)], &gateway, &[], "stun", 13, words).await;
 }
 
@@ -264,6 +272,32 @@ async fn no_audio_back() {
     let gateway = Gateway::builder().voicebot(Voicebot::Silent).start().await.unwrap();
     let words: [&[&str]; 2] = [&["nothing but silence", "text-to-speech"], &["только тишина", "синтеза речи"]];
     finds(&[], &gateway, &[], "call", 9, words).await;
+}
+
+#[tokio::test]
+async fn ctrl_c_in_the_test_call_says_good_bye() {
+    let mut gateway = Gateway::builder().voicebot(Voicebot::Silent).start().await.unwrap();
+    let child = codex_call(&keys(&gateway)).args(["doctor", "--json", "--trace"]).spawn();
+    let looking = async {
+        while !matches!(gateway.next_event().await.expect("the gateway runs"), GatewayEvent::Answered) {}
+        child.interrupt();
+        let run = child.end().await;
+        let ended = loop {
+            if let GatewayEvent::Ended { reason, .. } = gateway.next_event().await.expect("the gateway runs") {
+                break reason;
+            }
+        };
+        (run, ended)
+    };
+    let (run, reason) = tokio::time::timeout(PATIENCE, looking).await.expect("the call ends");
+    assert_eq!(run.status, 130, "{run}");
+    assert_ne!(reason.as_deref(), Some("the WebSocket was closed"), "a BYE came: {run}");
+    let ladder = run.event("ladder", |_| true)["drawing"].as_str().unwrap();
+    let (_, after) = ladder.split_once("200 OK (BYE)").unwrap_or_else(|| panic!("a BYE is answered: {ladder}"));
+    assert!(
+        after.contains("--REGISTER ") && after.contains("200 OK (REGISTER)"),
+        "it took its registration back: {ladder}"
+    );
 }
 
 #[tokio::test]

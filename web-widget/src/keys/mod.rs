@@ -25,6 +25,8 @@ pub(crate) enum Shown {
     Whole,
     /// A URL without user data and query.
     Url,
+    /// A SIP URI or a part of one, without a password.
+    SipUri,
     /// How large it is: it is about a person.
     Size,
     /// That there is one.
@@ -66,15 +68,15 @@ const fn key(
 /// Every key, in the order of the documentation.
 #[rustfmt::skip]
 pub static KEYS: [Key; 22] = [
-    key(JAMBONZ_SIP_DOMAIN, REQUIRED, Shown::Whole, "", "sip.example.com",
+    key(JAMBONZ_SIP_DOMAIN, REQUIRED, Shown::SipUri, "", "sip.example.com",
         "the account's SIP realm", "SIP-домен (SIP realm) аккаунта"),
     key(JAMBONZ_WSS_ADDRESS, REQUIRED, Shown::Url, "", "wss://sip.example.com:8443",
         "the WebSocket address of the SIP edge", "адрес WebSocket SIP-сервера"),
-    key(JAMBONZ_SIP_USERNAME, REQUIRED, Shown::Whole, "", "170",
+    key(JAMBONZ_SIP_USERNAME, REQUIRED, Shown::SipUri, "", "170",
         "the SIP user", "имя SIP-пользователя"),
     key(JAMBONZ_SIP_PASSWORD, REQUIRED, Shown::Nothing, "", "the user's password in jambonz",
         "the SIP user's password", "пароль SIP-пользователя"),
-    key(TARGET_SIP_URI, REQUIRED, Shown::Whole, "", "sip:app-0397dc5f-2f8f-4778-8499-0af934dd1196@sip.example.com",
+    key(TARGET_SIP_URI, REQUIRED, Shown::SipUri, "", "sip:app-0397dc5f-2f8f-4778-8499-0af934dd1196@sip.example.com",
         "whom to call; sent as it is", "кому звонить; передаётся как есть"),
     key(TARGET_APPLICATION_NAME, OPTIONAL, Shown::Whole, "", "voicebot",
         "the readable name of what is called", "понятное имя того, кому звонят"),

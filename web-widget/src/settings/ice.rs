@@ -3,6 +3,7 @@
 use codex_core_sip::config::IceServer;
 use secrecy::SecretString;
 
+use super::masked;
 use crate::text::Text;
 
 /// Servers separated by commas or white space.
@@ -14,8 +15,8 @@ fn list(value: &str) -> impl Iterator<Item = &str> {
 pub(super) fn stun_servers(value: &str) -> Result<Vec<IceServer>, Text> {
     let mut urls = Vec::new();
     for url in list(value) {
-        check(url, shown(url, value), &["stun", "stuns"], "stun")?;
-        urls.push(url.to_owned());
+        check(url, &shown(url, value), &["stun", "stuns"], "stun")?;
+        urls.push(with_lower_scheme(url));
     }
     if urls.is_empty() {
         return Ok(Vec::new());
@@ -32,7 +33,7 @@ pub(super) fn turn_servers(
     let mut servers = Vec::new();
     for item in list(value) {
         let (url, own) = without_credentials(item);
-        check(&url, shown(item, value), &["turn", "turns"], "turn")?;
+        check(&url, &shown(item, value), &["turn", "turns"], "turn")?;
         let (username, credential) = match own {
             Some((user, password)) => (Some(user), Some(password)),
             None => (common_user.map(str::to_owned), common_password.cloned()),
@@ -43,7 +44,7 @@ pub(super) fn turn_servers(
                 "TURN-серверу нужны имя и пароль: задайте TURN_USERNAME и TURN_PASSWORD или напишите turn:имя:пароль@хост:порт",
             ));
         }
-        servers.push(IceServer { urls: vec![url], username, credential });
+        servers.push(IceServer { urls: vec![with_lower_scheme(&url)], username, credential });
     }
     Ok(servers)
 }
@@ -64,13 +65,20 @@ fn without_credentials(item: &str) -> (String, Option<(String, SecretString)>) {
     }
 }
 
+/// Schemes may be written in capitals (RFC 3986 §3.1); media engines want them small.
+fn with_lower_scheme(url: &str) -> String {
+    let (scheme, rest) = url.split_once(':').unwrap_or((url, ""));
+    format!("{}:{rest}", scheme.to_ascii_lowercase())
+}
+
 /// A password with `@`, `,` or a blank in it is written with `%40` and the like.
 fn percent_decoded(text: &str) -> String {
     let bytes = text.as_bytes();
     let mut decoded = Vec::with_capacity(bytes.len());
     let mut at = 0;
     while at < bytes.len() {
-        let hex = text.get(at + 1..at + 3).filter(|_| bytes[at] == b'%');
+        let digits = |hex: &&str| bytes[at] == b'%' && hex.bytes().all(|byte| byte.is_ascii_hexdigit());
+        let hex = text.get(at + 1..at + 3).filter(digits);
         match hex.and_then(|hex| u8::from_str_radix(hex, 16).ok()) {
             Some(byte) => {
                 decoded.push(byte);
@@ -87,12 +95,11 @@ fn percent_decoded(text: &str) -> String {
 
 /// An item as an error may repeat it. A password with a comma or blank in it is cut into items: where the list holds
 /// credentials, one without an `@` may be a part of them.
-fn shown<'a>(item: &'a str, list: &str) -> &'a str {
-    match item.rsplit_once('@') {
-        Some((_, host)) => host,
-        None if list.contains('@') => "***",
-        None => item,
+fn shown(item: &str, list: &str) -> String {
+    if !item.contains('@') && list.contains('@') {
+        return "***".to_owned();
     }
+    masked::url(item)
 }
 
 fn check(url: &str, shown: &str, schemes: &[&str], usual: &str) -> Result<(), Text> {
@@ -151,6 +158,15 @@ mod tests {
         let servers = stun_servers("stun:a.example:3478, stun:b.example\n stuns:[2001:db8::1]:5349,").unwrap();
         assert_eq!(servers[0].urls, ["stun:a.example:3478", "stun:b.example", "stuns:[2001:db8::1]:5349"]);
         assert!(stun_servers(" , ").unwrap().is_empty());
+        assert_eq!(stun_servers("STUN:A.example:3478").unwrap()[0].urls, ["stun:A.example:3478"]);
+        assert_eq!(turn_servers("TURN:u:p@a.example", None, None).unwrap()[0].urls, ["turn:a.example"]);
+    }
+
+    #[test]
+    fn percent_signs_are_taken_as_they_are_unless_two_hex_digits_follow() {
+        for (text, decoded) in [("a%40b", "a@b"), ("%+5", "%+5"), ("100%", "100%"), ("%4", "%4"), ("%zz", "%zz")] {
+            assert_eq!(percent_decoded(text), decoded);
+        }
     }
 
     #[test]

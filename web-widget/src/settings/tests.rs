@@ -179,7 +179,7 @@ fn wrong_values_of_every_key() {
         ("CUSTOMER_DATA", r#"{"callType":"a","location":{"city":7}}"#, "field `location.city`", "поле `location.city`"),
         ("USER_TO_USER_ENCODING", "utf8", "neither hex nor base64 nor off", "не hex, не base64 и не off"),
         ("JAMBONZ_API_BASE_URL", "api.example.com", "not a URL", "не URL"),
-        ("JAMBONZ_API_BASE_URL", "http://api.example.com/v1", "not https", "не https"),
+        ("JAMBONZ_API_BASE_URL", "ftp://api.example.com/v1", "begin with https://", "начинаться с https://"),
         ("JAMBONZ_API_BASE_URL", "https://u:hunter2@api.example.com", "do not belong here", "не место"),
         ("JAMBONZ_API_KEY", "hunter2 hunter2", "it holds blanks", "есть пробелы"),
         ("JAMBONZ_ACCOUNT_SID", "170", "not a GUID", "не GUID"),
@@ -270,6 +270,33 @@ fn all_problems_are_told_at_once_and_no_secret_with_them() {
 }
 
 #[test]
+fn a_password_in_the_wrong_place_or_with_a_blank_is_not_shown() {
+    for (key, value) in [
+        ("TURN_URLS", "turn:me:hunter2 horse@turn.example.com"),
+        ("TURN_URLS", "turn:me:horse hunter2@turn.example.com"),
+        ("TURN_URLS", "turn:me:hunter2"),
+        ("TURN_URLS", "turn://me:hunter2"),
+        ("TURN_URLS", "me:hunter2"),
+        ("STUN_URLS", "stun:me:hunter2"),
+        ("JAMBONZ_SIP_USERNAME", "170:hunter2@sip.example.com"),
+        ("JAMBONZ_SIP_USERNAME", "170:hunter2"),
+        ("JAMBONZ_SIP_DOMAIN", "170:hunter2@sip.example.com"),
+        ("JAMBONZ_WSS_ADDRESS", "me:hunter2"),
+        ("TARGET_SIP_URI", "sip:u:hunter2@a b"),
+    ] {
+        let problems = read(&[(key, value)]).expect_err(value);
+        for locale in [Locale::En, Locale::Ru] {
+            let text = problems.in_locale(locale);
+            assert!(text.contains("***") && !text.contains("hunter2"), "{key}={value}: {text}");
+        }
+    }
+    let settings = right(&[("TARGET_SIP_URI", "u:hunter2@a.example")]);
+    assert_eq!(settings.shown_target(), "sip:u:***@a.example");
+    let warning = settings.warnings[0].in_locale(Locale::En);
+    assert!(warning.contains("completed to sip:u:***@a.example"), "{warning}");
+}
+
+#[test]
 fn unencrypted_connections_are_warned_of_loudly_or_refused() {
     let far = ("JAMBONZ_WSS_ADDRESS", "ws://sip.example.com:5066");
     let warnings = right(&[far]).warnings;
@@ -296,12 +323,27 @@ fn what_is_given_in_part_is_warned_of() {
         (vec![("JAMBONZ_SIP_PASSWORD", "hunter2 ")], "white space"),
         (vec![("TARGET_SIP_URI", "170")], "completed to sip:170@sip.example.com"),
         (vec![("DEFAULT_LANG", "\"ru\"")], "came with its quotes"),
+        (vec![("JAMBONZ_SIP_PASSWORD", "'hunter2'")], "came with its quotes"),
     ] {
         let warnings = right(&changes).warnings;
         assert_eq!(warnings.len(), 1, "{changes:?}");
         let told = warnings[0].in_locale(Locale::En);
         assert!(told.contains(text) && !told.contains("hunter2"), "{told}");
         assert_ne!(told, warnings[0].in_locale(Locale::Ru));
+    }
+}
+
+#[test]
+fn an_api_without_encryption_is_an_error_only_where_a_key_would_be_sent() {
+    let far = ("JAMBONZ_API_BASE_URL", "http://api.example.com/v1");
+    let warnings: Vec<_> = right(&[far]).warnings.iter().map(|warning| warning.in_locale(Locale::En)).collect();
+    assert_eq!(warnings.len(), 2, "{warnings:?}");
+    assert!(warnings[0].contains("not https") && warnings[1].contains("JAMBONZ_API_KEY"), "{warnings:?}");
+    let keyed = [("JAMBONZ_API_KEY", "key"), ("JAMBONZ_ACCOUNT_SID", "9351f46a-678c-43f5-b8a6-d4eb58d131af")];
+    let problems = read(&[&keyed[..], &[far]].concat()).unwrap_err().to_string();
+    assert!(problems.contains("not https"), "{problems}");
+    for near in ["http://127.0.0.1:3002/v1", "http://localhost/v1", "https://api.example.com/v1"] {
+        assert!(right(&[&keyed[..], &[("JAMBONZ_API_BASE_URL", near)]].concat()).warnings.is_empty(), "{near}");
     }
 }
 

@@ -1,11 +1,13 @@
 //! The edge's address, `wss://host:port/path`.
 
+use core::fmt;
 use std::net::IpAddr;
 
+use super::masked;
 use crate::text::Text;
 
-/// A `ws` or `wss` address that has been looked at.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// A `ws` or `wss` address that has been looked at. Its `Debug` shows no query, which may hold a token.
+#[derive(Clone, PartialEq, Eq)]
 pub struct WebSocketAddress {
     /// The whole address.
     pub url: String,
@@ -15,6 +17,12 @@ pub struct WebSocketAddress {
     pub host: String,
     /// The port; 443 and 80 unless written.
     pub port: u16,
+}
+
+impl fmt::Debug for WebSocketAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("WebSocketAddress").field(&masked::url(&self.url)).finish()
+    }
 }
 
 impl WebSocketAddress {
@@ -32,9 +40,10 @@ impl WebSocketAddress {
                     "это SIP URI; адрес WebSocket начинается с wss://",
                 )
             } else {
+                let shown = masked::url(value);
                 Text::new(
-                    format!("it has no scheme: write wss://{}", plain(value)),
-                    format!("нет схемы: напишите wss://{}", plain(value)),
+                    format!("it has no scheme: write wss://{shown}"),
+                    format!("нет схемы: напишите wss://{shown}"),
                 )
             });
         };
@@ -118,13 +127,6 @@ pub(super) fn is_loopback(host: &str) -> bool {
         || name.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
-/// As a hint may repeat it: without what may be secret.
-fn plain(value: &str) -> &str {
-    let end = value.find(['?', '#']).unwrap_or(value.len());
-    let kept = &value[..end];
-    kept.rsplit_once('@').map_or(kept, |(_, host)| host)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -147,8 +149,16 @@ mod tests {
     }
 
     #[test]
+    fn debug_shows_no_query() {
+        let address = WebSocketAddress::parse("wss://sip.example.com/ws?token=hunter2").unwrap();
+        assert_eq!(format!("{address:?}"), r#"WebSocketAddress("wss://sip.example.com/ws")"#);
+    }
+
+    #[test]
     fn a_hint_repeats_no_secret() {
         let text = WebSocketAddress::parse("me:hunter2@sip.example.com:8443?token=hunter2").unwrap_err();
         assert_eq!(text.in_locale(codex_core_sip::Locale::En), "it has no scheme: write wss://sip.example.com:8443");
+        let text = WebSocketAddress::parse("me:hunter2").unwrap_err();
+        assert_eq!(text.in_locale(codex_core_sip::Locale::En), "it has no scheme: write wss://me:***");
     }
 }

@@ -32,7 +32,7 @@ Exit status:
   11   nobody called in the time of --wait
   12   doctor: jambonz' API, or the application in it
   13   doctor: STUN or TURN
-  130  interrupted before the call was up
+  130  interrupted before the call was up (listen: before it was registered)
 
 Examples:
   codex-call doctor --env prod.env

@@ -24,6 +24,14 @@ pub(crate) struct Configuration {
 /// Reads and checks everything.
 pub(crate) fn load(arguments: &Arguments) -> Result<Configuration, Failure> {
     let (mut keys, source) = sources(arguments)?;
+    // An empty key is as good as none, and what is configured would be taken instead of what was asked for.
+    for (option, value) in
+        [("--to", &arguments.to), ("--language", &arguments.language), ("--customer-data", &arguments.customer_data)]
+    {
+        if let Some(value) = value {
+            not_empty(option, value)?;
+        }
+    }
     if let Some(target) = &arguments.to {
         if keys.value(TARGET_SIP_URI) != Some(target) {
             // The configured name belongs to the configured target.
@@ -41,7 +49,10 @@ pub(crate) fn load(arguments: &Arguments) -> Result<Configuration, Failure> {
     }
     match arguments.customer_data.as_deref().map(|data| (data, data.strip_prefix('@'))) {
         Some((_, Some(file))) => {
-            keys = keys.with(CUSTOMER_DATA, &read(Path::new(file))?, &format!("--customer-data @{file}"));
+            let option = format!("--customer-data @{file}");
+            let data = read(Path::new(file))?;
+            not_empty(&option, &data)?;
+            keys = keys.with(CUSTOMER_DATA, &data, &option);
         }
         Some((data, None)) => keys = keys.with(CUSTOMER_DATA, data, "--customer-data"),
         None => {}
@@ -61,6 +72,19 @@ pub(crate) fn load(arguments: &Arguments) -> Result<Configuration, Failure> {
         settings.sip.extra_ca_certificates_pem.push(pem);
     }
     Ok(Configuration { settings, source })
+}
+
+fn not_empty(option: &str, value: &str) -> Result<(), Failure> {
+    if !value.trim().is_empty() {
+        return Ok(());
+    }
+    Err(Failure::Other(
+        Kind::Settings,
+        Text::new(
+            format!("{option} is empty: leave it out to use what is configured"),
+            format!("{option}: пусто; чтобы взять значение из настроек, уберите этот параметр"),
+        ),
+    ))
 }
 
 fn sources(arguments: &Arguments) -> Result<(KeyValues, Text), Failure> {

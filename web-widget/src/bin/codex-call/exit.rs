@@ -72,6 +72,7 @@ impl Kind {
             | Error::Timeout { .. } => Self::Connection,
             Error::Tls { .. } => Self::Tls,
             Error::WebSocketRefused { .. } | Error::SubprotocolRefused { .. } => Self::WebSocket,
+            error if is_no_websocket(error) => Self::WebSocket,
             Error::RegistrationRefused { .. } => Self::Registration,
             Error::CallRefused { refusal: CallRefusal::NotAcceptable, .. } | Error::Media { .. } => Self::Audio,
             Error::CallRefused { .. } => Self::Call,
@@ -79,6 +80,19 @@ impl Kind {
             _ => Self::Unexpected,
         }
     }
+
+    /// Of an error that ended a call: where the connection broke, so did the call.
+    pub(crate) fn in_call(error: &Error) -> Self {
+        match error {
+            Error::FlowLost { .. } | Error::FlowLostDuringSetup => Self::Call,
+            error => Self::of(error),
+        }
+    }
+}
+
+/// Whether something else than a WebSocket server answered the handshake. The error has no variant of its own.
+pub(crate) fn is_no_websocket(error: &Error) -> bool {
+    matches!(error, Error::Protocol { problem } if problem.contains("does not speak WebSocket"))
 }
 
 /// Why the program ends with a status other than 0.
@@ -86,6 +100,8 @@ impl Kind {
 pub(crate) enum Failure {
     Keys(KeyProblems),
     Client(Error),
+    /// What ended a call.
+    InCall(Error),
     /// Another thing, in words.
     Other(Kind, Text),
     /// The doctor has said it.
@@ -97,12 +113,21 @@ impl Failure {
         match self {
             Self::Keys(_) => Kind::Settings,
             Self::Client(error) => Kind::of(error),
+            Self::InCall(error) => Kind::in_call(error),
             Self::Other(kind, _) | Self::Explained(kind) => *kind,
         }
     }
 
     pub(crate) fn status(&self) -> u8 {
         self.kind().status()
+    }
+
+    /// The client's error, if it is one.
+    pub(crate) fn error(&self) -> Option<&Error> {
+        match self {
+            Self::Client(error) | Self::InCall(error) => Some(error),
+            _ => None,
+        }
     }
 
     pub(crate) fn is_explained(&self) -> bool {
@@ -129,5 +154,18 @@ impl From<codex_web_widget::Error> for Failure {
             codex_web_widget::Error::Client(error) => Self::Client(error),
             other => Self::Other(Kind::Settings, Text::new(other.to_string(), other.to_string())),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_connection_that_breaks_in_a_call_breaks_the_call() {
+        let lost = || Error::FlowLost { problem: "gone".to_owned() };
+        assert_eq!((Failure::Client(lost()).status(), Failure::InCall(lost()).status()), (4, 8));
+        let media = Error::Media { fault: codex_core_sip::MediaFault::IceFailed };
+        assert_eq!(Failure::InCall(media).status(), 9);
     }
 }

@@ -3,6 +3,8 @@
 use codex_core_sip::error::{CallRefusal, Error, Locale, MediaFault, RegistrationRefusal, TlsFault};
 use codex_web_widget::Text;
 
+use crate::exit::is_no_websocket;
+
 /// What happened, and what to do about it.
 #[derive(Debug, Clone)]
 pub(crate) struct Explanation {
@@ -23,7 +25,7 @@ impl Explanation {
     pub(crate) fn of(error: &Error) -> Self {
         match error {
             Error::NameResolution { host, .. } => Self::new(
-                Text::new(format!("the name {host} has no address"), format!("имя {host} не находится в DNS")),
+                Text::new(format!("the name {host} has no address"), format!("имя {host} не найдено в DNS")),
                 Text::fixed(
                     "check the host in JAMBONZ_WSS_ADDRESS for typos, and this machine's DNS",
                     "проверьте имя хоста в JAMBONZ_WSS_ADDRESS и настройки DNS на этой машине",
@@ -57,6 +59,16 @@ impl Explanation {
                     "там другая служба: проверьте порт и путь в JAMBONZ_WSS_ADDRESS",
                 ),
             ),
+            error if is_no_websocket(error) => Self::fixed(
+                (
+                    "somebody listens at JAMBONZ_WSS_ADDRESS, but does not speak WebSocket",
+                    "по адресу JAMBONZ_WSS_ADDRESS кто-то слушает, но это не WebSocket",
+                ),
+                (
+                    "another service listens there: check scheme and port in JAMBONZ_WSS_ADDRESS (jambonz listens on 8443 as a rule, with wss://)",
+                    "там другая служба: проверьте схему и порт в JAMBONZ_WSS_ADDRESS (у jambonz обычно 8443 и wss://)",
+                ),
+            ),
             Error::FlowLost { .. } | Error::FlowLostDuringSetup => Self::fixed(
                 ("the connection to the edge broke", "соединение с SIP-сервером оборвалось"),
                 (
@@ -74,7 +86,7 @@ impl Explanation {
                 ),
                 Text::fixed(
                     "check that host and port in JAMBONZ_WSS_ADDRESS are those of the SIP edge, and the firewalls between",
-                    "проверьте, что хост и порт в JAMBONZ_WSS_ADDRESS — от SIP-сервера, и межсетевые экраны",
+                    "проверьте хост и порт SIP-сервера в JAMBONZ_WSS_ADDRESS и межсетевые экраны на пути к нему",
                 ),
             ),
             Error::Audio { device, problem } if device.starts_with("recorder") => Self::new(
@@ -85,6 +97,19 @@ impl Explanation {
                 Text::fixed(
                     "check that the folder exists and may be written",
                     "проверьте, что папка существует и в неё можно писать",
+                ),
+            ),
+            Error::Audio { device, problem } if matches!(device.as_str(), "microphone" | "speaker") => Self::new(
+                Text::new(
+                    format!("the {device} cannot be used: {problem}"),
+                    format!(
+                        "{} использовать нельзя: {problem}",
+                        if device == "speaker" { "динамик" } else { "микрофон" }
+                    ),
+                ),
+                Text::fixed(
+                    "check that the device is plugged in, is the system's default and may be used by this program; without one, send a tone (--tone 440) or a file (--say FILE.wav)",
+                    "проверьте, что устройство подключено, выбрано в системе по умолчанию и доступно этой программе; без него можно передать тон (--tone 440) или файл (--say FILE.wav)",
                 ),
             ),
             Error::Audio { device, problem } => Self::new(
@@ -206,7 +231,7 @@ impl Explanation {
             RegistrationRefusal::Unavailable => Self::new(
                 Text::new(
                     format!("the registrar cannot answer now (status {status})"),
-                    format!("сервер регистрации сейчас не отвечает (статус {status})"),
+                    format!("сервер регистрации временно недоступен (статус {status})"),
                 ),
                 Text::fixed(
                     "try again; if it goes on, look at the edge's log and its database",
@@ -321,5 +346,27 @@ impl Explanation {
                 Text::fixed("look at the edge's media settings", "проверьте настройки медиа на SIP-сервере"),
             ),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_missing_microphone_is_not_told_of_wav_files() {
+        let of = |device: &str| {
+            let error = Error::Audio { device: device.to_owned(), problem: "there is none".to_owned() };
+            Explanation::of(&error)
+        };
+        for (device, ru) in [("microphone", "микрофон"), ("speaker", "динамик")] {
+            let explanation = of(device);
+            assert!(explanation.what.in_locale(Locale::Ru).starts_with(ru));
+            for locale in [Locale::En, Locale::Ru] {
+                let remedy = explanation.remedy.in_locale(locale);
+                assert!(remedy.contains("--tone 440") && !remedy.contains("sox"), "{remedy}");
+            }
+        }
+        assert!(of("source hello.wav").remedy.in_locale(Locale::En).contains("sox"));
     }
 }

@@ -43,8 +43,10 @@ const SHUTDOWN_LIMIT: Duration = Duration::from_millis(500);
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     if let Some(shell) = arguments.completions {
-        clap_complete::generate(shell, &mut Arguments::command(), "codex-call", &mut std::io::stdout());
-        return ExitCode::SUCCESS;
+        // Written into memory first: the generator panics where an output refuses it.
+        let mut script = Vec::new();
+        clap_complete::generate(shell, &mut Arguments::command(), "codex-call", &mut script);
+        return print(&script, "the completions");
     }
     if arguments.man {
         return man();
@@ -89,11 +91,21 @@ async fn run(arguments: &Arguments, screen: &Screen) -> Result<(), Failure> {
 fn man() -> ExitCode {
     let mut page = Vec::new();
     let written = clap_mangen::Man::new(Arguments::command()).render(&mut page);
-    match written.and_then(|()| std::io::stdout().write_all(&page)) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("codex-call: the manual page cannot be written: {error}");
-            ExitCode::FAILURE
-        }
+    match written {
+        Ok(()) => print(&page, "the manual page"),
+        Err(error) => not_written("the manual page", &error),
     }
+}
+
+fn print(bytes: &[u8], what: &str) -> ExitCode {
+    let mut output = std::io::stdout();
+    match output.write_all(bytes).and_then(|()| output.flush()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => not_written(what, &error),
+    }
+}
+
+fn not_written(what: &str, error: &std::io::Error) -> ExitCode {
+    eprintln!("codex-call: {what} cannot be written: {error}");
+    ExitCode::FAILURE
 }

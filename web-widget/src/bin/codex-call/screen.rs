@@ -1,5 +1,6 @@
 //! What is printed: for people, or one JSON object a line.
 
+use std::borrow::Cow;
 use std::cell::Cell;
 use std::io::{IsTerminal as _, Write as _};
 
@@ -57,7 +58,7 @@ impl Screen {
         }
         self.clear_live();
         // Whoever closed our output needs no more of it.
-        let _closed = writeln!(std::io::stdout(), "{text}");
+        let _closed = writeln!(std::io::stdout(), "{}", printable(text));
     }
 
     /// An object for programs.
@@ -87,7 +88,7 @@ impl Screen {
         self.object(&json!({"event": "warning", "message": text}));
         if !self.json {
             self.clear_live();
-            let _closed = writeln!(std::io::stderr(), "{}: {text}", self.say("warning", "предупреждение"));
+            let _closed = writeln!(std::io::stderr(), "{}: {}", self.say("warning", "предупреждение"), printable(text));
         }
     }
 
@@ -142,11 +143,12 @@ impl Screen {
                 let number = |value: Option<f64>, unit: &str| {
                     value.map_or_else(|| "–".to_owned(), |value| format!("{value:.1}{unit}"))
                 };
+                let ms = self.say(" ms", " мс");
                 self.line(&format!(
                     "  RTT {}  {} {}  {} {}  MOS {}  {} {} / {} {}",
-                    number(event.rtt_ms, " ms"),
+                    number(event.rtt_ms, ms),
                     self.say("jitter", "джиттер"),
-                    number(event.jitter_ms, " ms"),
+                    number(event.jitter_ms, ms),
                     self.say("loss", "потери"),
                     number(event.loss_percent, " %"),
                     number(event.mos, ""),
@@ -160,10 +162,11 @@ impl Screen {
                 self.line(&format!("{} {}", self.say("the far end pressed", "на том конце нажали"), event.tone));
             }
             Event::Reconnecting(event) => self.line(&format!(
-                "{} {} ({} ms)",
+                "{} {} ({} {})",
                 self.say("connection lost, attempt", "связь потеряна, попытка"),
                 event.attempt,
-                event.delay_ms
+                event.delay_ms,
+                self.say("ms", "мс"),
             )),
             // What goes wrong in a call has no event of its own; before and after it, others say it.
             Event::Log(event) if event.level >= LogLevel::Warn && self.up.get() => {
@@ -213,7 +216,7 @@ impl Screen {
     pub(crate) fn failure(&self, failure: &Failure) {
         let (what, remedy) = match failure {
             Failure::Keys(problems) => (problems.in_locale(self.locale), None),
-            Failure::Client(error) => {
+            Failure::Client(error) | Failure::InCall(error) => {
                 let explanation = Explanation::of(error);
                 let what = explanation.what.in_locale(self.locale).to_owned();
                 (what, Some(explanation.remedy.in_locale(self.locale).to_owned()))
@@ -221,10 +224,7 @@ impl Screen {
             Failure::Other(_, text) => (text.in_locale(self.locale).to_owned(), None),
             Failure::Explained(_) => return,
         };
-        let details = match failure {
-            Failure::Client(error) => Some(error.to_string()),
-            _ => None,
-        };
+        let details = failure.error().map(ToString::to_string);
         self.object(&json!({
             "event": "error", "kind": failure.kind().name(), "message": what, "remedy": remedy, "details": details,
         }));
@@ -239,7 +239,7 @@ impl Screen {
         if let Some(details) = details {
             text.push_str(&format!("\n  {}: {details}", self.say("details", "подробности")));
         }
-        let _closed = writeln!(std::io::stderr(), "{text}");
+        let _closed = writeln!(std::io::stderr(), "{}", printable(&text));
     }
 
     /// The last line of `--json`.
@@ -254,6 +254,13 @@ impl Screen {
     pub(crate) fn text<'a>(&self, text: &'a Text) -> &'a str {
         text.in_locale(self.locale)
     }
+}
+
+/// What comes from outside (names, reasons, headers) moves no cursor and sets no title of a terminal: control characters
+/// of C0 and C1 but line feed and tab are replaced.
+fn printable(text: &str) -> Cow<'_, str> {
+    let harmful = |c: char| c.is_control() && !matches!(c, '\n' | '\t');
+    if text.contains(harmful) { Cow::Owned(text.replace(harmful, "\u{fffd}")) } else { Cow::Borrowed(text) }
 }
 
 fn meter(dbfs: f64) -> String {
@@ -271,6 +278,15 @@ fn meter(dbfs: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn control_characters_from_outside_are_not_printed() {
+        assert_eq!(
+            printable("Иван \u{1b}]0;x\u{7}\u{9b}2J\r\u{7f}"),
+            "Иван \u{fffd}]0;x\u{fffd}\u{fffd}2J\u{fffd}\u{fffd}"
+        );
+        assert!(matches!(printable("one\n\ttwo → три"), Cow::Borrowed(_)));
+    }
 
     #[test]
     fn meters_fill_from_the_left() {

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
+use codex_core_sip::Error;
 use codex_core_sip::client::{AcceptCall, EventStream, StartCall};
-use codex_core_sip::event::{CallState, Event};
+use codex_core_sip::event::{CallState, Event, RegistrationEvent, RegistrationState};
 use codex_core_sip::metadata::LanguageTag;
 use codex_web_widget::{Client, Text};
 use serde_json::json;
@@ -22,6 +23,8 @@ const METER_INTERVAL: Duration = Duration::from_millis(100);
 const LEVEL_INTERVAL: Duration = Duration::from_secs(1);
 /// From the call being up to the first key, and between keys: recognisers want a pause.
 const KEY_INTERVAL: Duration = Duration::from_millis(400);
+/// How long the event of a call's end may be on its way once a command was told that there is no call.
+const LAST_EVENT_LIMIT: Duration = Duration::from_secs(2);
 
 pub(crate) async fn run(arguments: &Arguments, screen: &Screen) -> Result<(), Failure> {
     let Configuration { settings, source } = configuration::load(arguments)?;
@@ -49,6 +52,9 @@ pub(crate) async fn run(arguments: &Arguments, screen: &Screen) -> Result<(), Fa
         language,
         up: None,
         was_up: false,
+        listening: false,
+        lost: None,
+        over: None,
         headers_told: false,
     };
     let outcome = tokio::select! {
@@ -58,7 +64,7 @@ pub(crate) async fn run(arguments: &Arguments, screen: &Screen) -> Result<(), Fa
             Text::fixed("interrupted", "прервано"),
         )),
     };
-    let Course { was_up, mut events, .. } = course;
+    let Course { was_up, listening, mut events, .. } = course;
     let trace = line.trace();
     // Who presses Ctrl-C once more does not want to wait for good-byes.
     let closing = async {
@@ -83,8 +89,8 @@ pub(crate) async fn run(arguments: &Arguments, screen: &Screen) -> Result<(), Fa
         trace.draw(screen);
     }
     let outcome = match outcome {
-        // A call that was up and is ended by the person has gone as it should.
-        Err(Failure::Other(Kind::Interrupted, _)) if was_up => Ok(()),
+        // A call that was up and is ended by the person has gone as it should, and so has listening.
+        Err(Failure::Other(Kind::Interrupted, _)) if was_up || listening => Ok(()),
         outcome => outcome,
     };
     let loud = sound.loud();
@@ -136,6 +142,25 @@ pub(crate) fn now() -> Instant {
     Instant::now()
 }
 
+async fn due(at: Option<Instant>) {
+    match at {
+        Some(at) => sleep_until(at).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// What came of the call, if this event ends it.
+fn outcome(event: &Event) -> Option<Result<(), Failure>> {
+    let Event::Call(call) = event else { return None };
+    if !matches!(call.state, CallState::Ended | CallState::Error) {
+        return None;
+    }
+    Some(match &call.error {
+        Some(error) => Err(Failure::InCall(error.clone())),
+        None => Ok(()),
+    })
+}
+
 /// One run: what has happened so far.
 struct Course<'a> {
     arguments: &'a Arguments,
@@ -148,6 +173,12 @@ struct Course<'a> {
     /// Since when the call is up.
     up: Option<Instant>,
     was_up: bool,
+    /// Calls that come in are shown, until the person ends it.
+    listening: bool,
+    /// Why the registration is over for good: nothing tries again, and no call can come any more.
+    lost: Option<Error>,
+    /// What came of the last call, once it has ended.
+    over: Option<Result<(), Failure>>,
     headers_told: bool,
 }
 
@@ -162,10 +193,7 @@ impl Course<'_> {
             }
             Task::Answer => {
                 self.register().await?;
-                self.wait_for_call().await?;
-                let client = self.client.clone();
-                let accept = AcceptCall { language: Some(self.language.clone()) };
-                self.watch_while(async move { client.accept_incoming_call(accept).await }).await?;
+                self.answer().await?;
                 self.until_over().await
             }
             Task::Register => {
@@ -203,17 +231,24 @@ impl Course<'_> {
                 biased;
                 event = self.events.next() => match event {
                     Some(event) => self.show(&event),
-                    None => return Err(codex_core_sip::Error::Destroyed.into()),
+                    None => return Err(Error::Destroyed.into()),
                 },
                 done = &mut command => return Ok(done?),
             }
         }
     }
 
+    /// The next event, or why there is nothing to wait for any more.
     async fn next_event(&mut self) -> Result<Event, Failure> {
-        let event = self.events.next().await.ok_or(codex_core_sip::Error::Destroyed)?;
-        self.show(&event);
-        Ok(event)
+        if self.lost.is_none() {
+            let event = self.events.next().await.ok_or(Error::Destroyed)?;
+            self.show(&event);
+            if self.lost.is_none() {
+                return Ok(event);
+            }
+        }
+        let unknown = || Error::FlowLost { problem: "the registration is over".to_owned() };
+        Err(self.lost.take().unwrap_or_else(unknown).into())
     }
 
     async fn stay(&mut self, duration: Duration) -> Result<(), Failure> {
@@ -227,21 +262,30 @@ impl Course<'_> {
         }
     }
 
-    async fn wait_for_call(&mut self) -> Result<(), Failure> {
+    /// Waits for a call and takes it; one whose caller gives up before that is not ours.
+    async fn answer(&mut self) -> Result<(), Failure> {
         self.screen.line(self.screen.say("waiting for a call; Ctrl-C ends", "ждём звонка; Ctrl-C — конец"));
-        let nobody = async {
-            match self.arguments.wait {
-                Some(wait) => sleep(wait).await,
-                None => std::future::pending().await,
+        let until = self.arguments.wait.map(|wait| now() + wait);
+        loop {
+            self.wait_for_call(until).await?;
+            let client = self.client.clone();
+            let accept = AcceptCall { language: Some(self.language.clone()) };
+            match self.watch_while(async move { client.accept_incoming_call(accept).await }).await {
+                Err(Failure::Client(Error::WrongState { .. })) => {
+                    self.screen.line(self.screen.say("the caller gave up", "звонивший не дождался ответа"));
+                }
+                outcome => return outcome,
             }
-        };
-        tokio::pin!(nobody);
+        }
+    }
+
+    async fn wait_for_call(&mut self, until: Option<Instant>) -> Result<(), Failure> {
         loop {
             tokio::select! {
                 event = self.next_event() => if matches!(event?, Event::IncomingCall(_)) {
                     return Ok(());
                 },
-                () = &mut nobody => {
+                () = due(until) => {
                     let text = Text::fixed("nobody called in time", "никто не позвонил вовремя");
                     return Err(Failure::Other(Kind::NobodyCalled, text));
                 }
@@ -249,46 +293,62 @@ impl Course<'_> {
         }
     }
 
+    /// The far end hung up just as a command was due: its event is on its way.
+    async fn ended_meanwhile(&mut self) -> Result<(), Failure> {
+        let last = async {
+            loop {
+                let event = self.events.next().await.ok_or(Error::Destroyed)?;
+                self.show(&event);
+                if let Some(outcome) = self.over.take() {
+                    return outcome;
+                }
+            }
+        };
+        tokio::time::timeout(LAST_EVENT_LIMIT, last).await.unwrap_or(Ok(()))
+    }
+
     /// From the call being on its way to its end, by whichever side.
     async fn until_over(&mut self) -> Result<(), Failure> {
+        // It may have ended before the command that began it was done.
+        if let Some(outcome) = self.over.take() {
+            return outcome;
+        }
         let mut meter = tokio::time::interval(METER_INTERVAL);
         let mut levels = tokio::time::interval(LEVEL_INTERVAL);
         let mut keys = self.arguments.dtmf.clone().unwrap_or_default().chars().collect::<Vec<_>>().into_iter();
         let mut key_due: Option<Instant> = None;
         loop {
             let hang_up_at = self.up.zip(self.arguments.duration).map(|(up, duration)| up + duration);
-            let due = async |at: Option<Instant>| match at {
-                Some(at) => sleep_until(at).await,
-                None => std::future::pending().await,
-            };
             tokio::select! {
                 event = self.events.next() => {
-                    let event = event.ok_or(codex_core_sip::Error::Destroyed)?;
+                    let event = event.ok_or(Error::Destroyed)?;
                     let before = self.up;
                     self.show(&event);
                     if before.is_none() && let Some(up) = self.up {
                         key_due = (keys.len() > 0).then(|| up + KEY_INTERVAL);
                     }
-                    if let Event::Call(call) = &event
-                        && matches!(call.state, CallState::Ended | CallState::Error)
-                    {
-                        return match &call.error {
-                            Some(error) => Err(error.clone().into()),
-                            None => Ok(()),
-                        };
+                    if let Some(outcome) = self.over.take() {
+                        return outcome;
                     }
                 }
                 () = due(key_due) => {
                     if let Some(key) = keys.next() {
-                        self.client.send_dtmf(key).await?;
+                        match self.client.send_dtmf(key).await {
+                            Err(Error::WrongState { .. }) if self.client.state() != CallState::Connected => {
+                                return self.ended_meanwhile().await;
+                            }
+                            done => done?,
+                        }
                         self.screen.line(&format!("{} {key}", self.screen.say("pressed", "нажато")));
                         self.screen.object(&json!({"event": "keyPressed", "tone": key.to_string()}));
                     }
                     key_due = (keys.len() > 0).then(|| now() + KEY_INTERVAL);
                 }
                 () = due(hang_up_at) => {
-                    self.client.hangup(None).await?;
-                    return Ok(());
+                    return match self.client.hangup(None).await {
+                        Err(Error::WrongState { .. }) => self.ended_meanwhile().await,
+                        done => Ok(done?),
+                    };
                 }
                 _ = meter.tick(), if self.screen.live && self.up.is_some() => {
                     let seconds = self.up.map_or(0, |up| up.elapsed().as_secs());
@@ -303,6 +363,18 @@ impl Course<'_> {
 
     fn show(&mut self, event: &Event) {
         self.screen.event(event);
+        if let Event::Registration(RegistrationEvent { state, error, .. }) = event {
+            self.listening |= *state == RegistrationState::Registered && self.arguments.task == Task::Listen;
+            // It may come before the command that registered is done.
+            self.lost = error.clone().filter(|_| *state == RegistrationState::Failed);
+        }
+        if matches!(event, Event::IncomingCall(_)) {
+            // What came of the one before it is of no interest any more.
+            self.over = None;
+        }
+        if let Some(outcome) = outcome(event) {
+            self.over = Some(outcome);
+        }
         let Event::Call(call) = event else { return };
         if !self.headers_told
             && matches!(call.state, CallState::Ringing | CallState::Connected | CallState::Ended)

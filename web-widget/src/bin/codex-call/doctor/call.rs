@@ -61,7 +61,7 @@ pub(super) async fn check(report: &mut Report<'_>, line: &Line, sound: &Sound, l
     } else {
         (
             "we hear the far end; whether it hears us only it can say",
-            "мы слышим тот конец; слышит ли он нас, видно только там",
+            "собеседника слышно; слышит ли он нас, видно только на его стороне",
         )
     };
     report.fine(

@@ -39,17 +39,34 @@ const TONE_HZ: f64 = 440.0;
 
 pub(crate) async fn run(arguments: &Arguments, screen: &Screen) -> Result<(), Failure> {
     let mut report = Report::new(screen);
-    tokio::select! {
-        outcome = examine(arguments, screen, &mut report) => outcome?,
-        () = interrupted() => {
-            return Err(Failure::Other(Kind::Interrupted, Text::fixed("interrupted", "прервано")));
+    // It outlives an examination that is interrupted: the far end and the registrar are to hear that we go.
+    let mut line = None;
+    let outcome = tokio::select! {
+        outcome = examine(arguments, screen, &mut report, &mut line) => outcome,
+        () = interrupted() => Err(Failure::Other(Kind::Interrupted, Text::fixed("interrupted", "прервано"))),
+    };
+    if let Some(line) = line {
+        let trace = line.trace();
+        // Who presses Ctrl-C once more does not want to wait for good-byes.
+        tokio::select! {
+            () = line.close(screen) => {}
+            () = interrupted() => {}
+        }
+        if arguments.trace {
+            trace.draw(screen);
         }
     }
+    outcome?;
     report.end()
 }
 
 /// Everything in its order. What it returns as an error is no finding but something of this program.
-async fn examine(arguments: &Arguments, screen: &Screen, report: &mut Report<'_>) -> Result<(), Failure> {
+async fn examine(
+    arguments: &Arguments,
+    screen: &Screen,
+    report: &mut Report<'_>,
+    open: &mut Option<Line>,
+) -> Result<(), Failure> {
     let settings = match configuration::load(arguments) {
         Ok(found) => {
             let source = screen.text(&found.source).to_owned();
@@ -79,19 +96,13 @@ async fn examine(arguments: &Arguments, screen: &Screen, report: &mut Report<'_>
     }
     // One client registers and makes the test call.
     let sound = Sound::tone(TONE_HZ)?;
-    let mut line = Line::open(&settings, &sound)?;
+    let line = open.insert(Line::open(&settings, &sound)?);
     line.registers();
-    let registered = registration(report, &line).await;
-    if registered {
+    if registration(report, line).await {
         target(report, &settings);
         api::check(report, &settings).await;
         stun::check(report, &settings.sip).await;
-        call::check(report, &line, &sound, settings.sip.default_language.clone()).await;
-    }
-    let trace = line.trace();
-    line.close(screen).await;
-    if arguments.trace {
-        trace.draw(screen);
+        call::check(report, line, &sound, settings.sip.default_language.clone()).await;
     }
     Ok(())
 }
@@ -219,13 +230,13 @@ async fn registration(report: &mut Report<'_>, line: &Line) -> bool {
 
 /// What jambonz does with the target, which it does not say itself.
 fn target(report: &mut Report<'_>, settings: &Settings) {
-    let uri = &settings.sip.target_uri;
+    let uri = settings.shown_target();
     let Some(application) = settings.target_application() else {
-        return report.fine(Check::Target, &Text::new(uri.clone(), uri.clone()));
+        return report.fine(Check::Target, &Text::new(uri.clone(), uri));
     };
     let with_prefix = format!("app-{application}@");
     if uri.to_ascii_lowercase().contains(&with_prefix) {
-        return report.fine(Check::Target, &Text::new(uri.clone(), uri.clone()));
+        return report.fine(Check::Target, &Text::new(uri.clone(), uri));
     }
     report.warn(
         Check::Target,

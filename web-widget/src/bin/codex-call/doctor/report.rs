@@ -119,7 +119,8 @@ impl<'a> Report<'a> {
 
     /// Wrong, as an error says.
     pub(super) fn error(&mut self, check: Check, error: &Error) {
-        self.fault(check, Kind::of(error), &Explanation::of(error), Some(&error.to_string()));
+        let kind = if matches!(check, Check::Call) { Kind::in_call(error) } else { Kind::of(error) };
+        self.fault(check, kind, &Explanation::of(error), Some(&error.to_string()));
     }
 
     pub(super) fn wrong_settings(&mut self, problems: &KeyProblems) {
