@@ -103,6 +103,7 @@ suite!(
     the_shelf_holds_what_failed_until_it_is_replayed_or_discarded,
     calls_go_to_the_zammad_of_their_application,
     tickets_are_told_apart_from_the_caller_log,
+    a_ticket_number_that_comes_again_belongs_to_the_younger_call,
     calls_without_an_end_are_closed_and_old_ones_deleted,
     a_client_is_forgotten_for_good,
     calls_are_listed_filtered_and_paged,
@@ -341,6 +342,24 @@ async fn tickets_are_told_apart_from_the_caller_log(bench: &dyn StoreBench) {
     let steps: Vec<_> = drain(&*store, Channel::CallerLog, T0).await.into_iter().map(|(_, step)| step).collect();
     assert_eq!(steps, [Step::NewCall, Step::Answer, Step::Hangup]);
     assert_eq!(store.call(id).await.unwrap().unwrap().lanes.len(), 2);
+}
+
+async fn a_ticket_number_that_comes_again_belongs_to_the_younger_call(bench: &dyn StoreBench) {
+    let store = bench.open(TicketMode::All).await;
+    // A Zammad that was set up anew counts from 1 again.
+    let mut ids = Vec::new();
+    for call in ["a", "b"] {
+        ids.push(store.commit(fact(call, CallStatus::Trying)).await.unwrap().record);
+        let due = take(&*store, Channel::Ticket, 1, T0).await.deliveries.remove(0);
+        let outcome = Outcome::Delivered { also: StepSet::EMPTY, answer: None, ticket: Some(TicketId(1)) };
+        assert!(report(&*store, &due, outcome).await);
+    }
+    let mut tickets = Vec::new();
+    for id in ids {
+        let lanes = store.call(id).await.unwrap().unwrap().lanes;
+        tickets.push(lanes.iter().find_map(|lane| lane.ticket));
+    }
+    assert_eq!(tickets, [None, Some(TicketId(1))]);
 }
 
 async fn calls_without_an_end_are_closed_and_old_ones_deleted(bench: &dyn StoreBench) {
