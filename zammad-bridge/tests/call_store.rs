@@ -531,6 +531,12 @@ async fn nothing_of_a_forgotten_client_is_left_in_the_files() {
         let fact = CallFact { customer_data: Some(data), ..fact(&format!("sid-{number}"), CallStatus::Completed) };
         store.commit(fact).await.unwrap();
     }
+    // Zammad's answers and faults name people too.
+    let mut due = take(&*store, Channel::CallerLog, 2, T0).await.deliveries;
+    let answer = Some(r#"{"action":"redirect","to":"+74951234567"}"#.to_owned());
+    assert!(report(&*store, &due.remove(0), Outcome::Delivered { also: StepSet::EMPTY, answer, ticket: None }).await);
+    let fault = "HTTP 422: erna@example.com".to_owned();
+    assert!(report(&*store, &due.remove(0), Outcome::Shelved { fault }).await);
     let holds = |needle: &str| {
         std::fs::read_dir(bench.folder.path()).unwrap().any(|entry| {
             let bytes = std::fs::read(entry.unwrap().path()).unwrap();
@@ -541,6 +547,13 @@ async fn nothing_of_a_forgotten_client_is_left_in_the_files() {
     assert_eq!(store.forget("user_12345").await.unwrap().calls, 200);
     assert!(!holds("Erna Musterfrau"));
     assert!(!holds("user_12345"));
+    assert!(!holds("+74951234567") && !holds("erna@example.com"));
+    // What an erasure before could not empty, the next one does, though it finds nobody.
+    store.commit(fact("sid-late", CallStatus::Trying)).await.unwrap();
+    let log = bench.folder.path().join("calls.db-wal");
+    assert!(std::fs::metadata(&log).unwrap().len() > 0);
+    assert_eq!(store.forget("user_12345").await.unwrap().calls, 0);
+    assert_eq!(std::fs::metadata(&log).unwrap().len(), 0);
     store.close().await;
 }
 
