@@ -218,6 +218,26 @@ async fn an_outage_is_sat_out_and_burns_nothing() {
     assert_eq!(setup.dispatcher.as_ref().unwrap().status()[0].circuit, CircuitState::Closed);
 }
 
+/// One call on which Zammad falls silent, whatever the others do.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_call_that_always_times_out_does_not_stop_the_others_and_ends_on_the_shelf() {
+    let receiver =
+        Receiver::replying(Duration::ZERO, |came, _| (came.call_id == "silent").then(|| (504, String::new())));
+    let mut setup = Setup::new(&receiver, |settings| (settings.concurrency, settings.max_attempts) = (1, 1)).await;
+    let silent = setup.commit("silent", CallStatus::Trying).await;
+    for call in ["a", "b", "c"] {
+        setup.commit(call, CallStatus::Completed).await;
+    }
+    setup.start();
+    setup.drained().await;
+    let came = receiver.came();
+    for call in ["a", "b", "c"] {
+        assert_eq!(events(&came, call), expected(&[("newCall", 200), ("answer", 200), ("hangup", 200)]), "{call}");
+    }
+    let shelved = setup.store.calls(CallQuery { shelved: true, limit: 9, ..CallQuery::default() }).await.unwrap();
+    assert_eq!(shelved.calls.iter().map(|call| call.id).collect::<Vec<_>>(), [silent]);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_wrong_token_stops_everything_with_a_reason_until_it_is_put_right() {
     let wrong = Arc::new(AtomicBool::new(true));

@@ -193,6 +193,8 @@ impl HttpZammad {
     fn common_fault(&self, answer: &Answer) -> Option<DeliveryFault> {
         let outage = |problem: String| DeliveryFault {
             retry_after: answer.retry_after,
+            // A proxy gave up waiting: Zammad may still have taken it.
+            uncertain: matches!(answer.status, 408 | 502 | 504),
             ..self.fault(FaultScope::Outage, Some(answer.status), problem)
         };
         match answer.status {
