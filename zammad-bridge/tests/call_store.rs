@@ -557,6 +557,24 @@ async fn nothing_of_a_forgotten_client_is_left_in_the_files() {
     store.close().await;
 }
 
+#[tokio::test]
+async fn a_record_that_cannot_be_read_is_shelved_and_stops_nobody() {
+    let bench = SqliteBench::new();
+    let store = bench.open(TicketMode::Off).await;
+    let broken = store.commit(fact("a", CallStatus::Completed)).await.unwrap().record;
+    let sound = store.commit(fact("b", CallStatus::Trying)).await.unwrap().record;
+    store.close().await;
+    let file = sqlx::sqlite::SqliteConnectOptions::new().filename(bench.settings().path);
+    let mut connection = sqlx::ConnectOptions::connect(&file).await.unwrap();
+    sqlx::query("UPDATE call SET record = '[]' WHERE id = ?").bind(broken.0).execute(&mut connection).await.unwrap();
+    sqlx::Connection::close(connection).await.unwrap();
+    let store = bench.open(TicketMode::Off).await;
+    assert_eq!(drain(&*store, Channel::CallerLog, T0).await, [(sound, Step::NewCall)]);
+    let backlog = store.backlog().await.unwrap();
+    assert_eq!(backlog.zammads.iter().map(|z| (z.lanes_pending, z.lanes_shelved)).collect::<Vec<_>>(), [(0, 1)]);
+    store.close().await;
+}
+
 // ---- The model ----
 
 /// What the model knows of a call: which facts were acknowledged, and which may be there.
