@@ -83,7 +83,8 @@ fn what_was_acknowledged_arrives_in_order_whenever_the_process_is_killed() {
         }
     }
     assert!(repeats <= ROUNDS as usize * CONCURRENCY, "{repeats} repeats");
-    assert!(receiver.most_at_once() <= CONCURRENCY);
+    // What the process that was killed had sent may still be worked on when the next one begins.
+    assert!(receiver.most_at_once() <= 2 * CONCURRENCY);
     println!("{} acknowledged, {} calls, {repeats} repeats in {ROUNDS} kills", acknowledged.len(), calls.len());
 }
 

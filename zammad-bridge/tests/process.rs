@@ -21,6 +21,8 @@ use tempfile::TempDir;
 const ADMIN_TOKEN: &str = "admin-token-0001-of-the-tests";
 const VERBS: &str = r#"[{"verb":"say","text":"hello"}]"#;
 const CONCURRENCY: usize = 3;
+/// How long between two looks at something that is waited for.
+const POLL: Duration = Duration::from_millis(10);
 /// What must happen happens in this time.
 const DEADLINE: Duration = Duration::from_secs(60);
 
@@ -229,7 +231,7 @@ async fn what_cannot_be_told_of_one_call_is_shelved_and_replayed_on_demand() {
             if let Some(id) = page["calls"][0]["id"].as_i64() {
                 return id;
             }
-            tokio::task::yield_now().await;
+            tokio::time::sleep(POLL).await;
         }
     })
     .await
@@ -253,7 +255,7 @@ async fn two_bridges_never_share_a_store() {
     second.spawn().unwrap();
     let ended = tokio::time::timeout(DEADLINE, async {
         while !second.log().contains("in use by another bridge") {
-            tokio::task::yield_now().await;
+            tokio::time::sleep(POLL).await;
         }
     });
     assert!(ended.await.is_ok(), "{}", second.log());

@@ -443,6 +443,10 @@ impl CallRecord {
                 self.sources.push(source);
             }
         }
+        // Whoever was to be forgotten stays so, whichever of the two records it was asked of.
+        if self.people_forgotten || other.people_forgotten {
+            self.forget_people();
+        }
     }
 
     /// Whether a fact of the call itself is known, or the call was given up waiting for one. Before that there is

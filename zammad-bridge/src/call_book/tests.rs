@@ -137,6 +137,24 @@ fn tickets_are_wanted_as_the_mode_says() {
 }
 
 #[test]
+fn a_record_that_joins_another_brings_nobody_back() {
+    let named = || {
+        let party = Some("+74951234567".to_owned());
+        CallRecord::begin(&CallFact { from: party.clone(), to: party, ..fact(0, CallStatus::Trying) })
+    };
+    let mut forgotten = named();
+    forgotten.forget_people();
+    let (mut left, mut right) = (forgotten.clone(), named());
+    left.absorb(named());
+    right.absorb(forgotten);
+    for mut record in [left, right] {
+        assert_eq!((&record.from, &record.to), (&None, &None));
+        record.apply(&CallFact { from: Some("+74951234567".to_owned()), ..fact(1, CallStatus::Ringing) });
+        assert_eq!(record.from, None);
+    }
+}
+
+#[test]
 fn a_record_is_bounded_and_survives_its_json() {
     let mut record = CallRecord::begin(&fact(0, CallStatus::Trying));
     for number in 0..500 {

@@ -19,6 +19,8 @@ const REFUSAL_INITIAL: Duration = Duration::from_secs(5);
 const REFUSAL_CAP: Duration = Duration::from_secs(120);
 /// How many events in a row, of as many calls, may fail for their own sake before it is taken for Zammad's fault.
 const FAULTS_IN_A_ROW: usize = 5;
+/// How many calls are remembered whose requests ended in an outage.
+const MAX_BLAMED: usize = 64;
 
 /// Whether requests go out.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -39,6 +41,14 @@ pub enum CircuitState {
     },
 }
 
+/// A call whose request ended in an outage.
+#[derive(Debug)]
+struct Blamed {
+    record: RecordId,
+    /// Whether another call's request succeeded after that: then a second outage may be of this call's making.
+    others_succeeded: bool,
+}
+
 #[derive(Debug)]
 pub(super) struct Circuit {
     state: CircuitState,
@@ -46,6 +56,8 @@ pub(super) struct Circuit {
     failures: u32,
     /// The last calls whose events failed for their own sake, without a success since.
     suspects: Vec<RecordId>,
+    /// The last calls whose requests ended in an outage, oldest first, until theirs succeed.
+    blamed: Vec<Blamed>,
     /// How many requests may be under way; grows from 1 after an outage.
     window: usize,
     concurrency: usize,
@@ -53,7 +65,14 @@ pub(super) struct Circuit {
 
 impl Circuit {
     pub(super) const fn new(concurrency: usize) -> Self {
-        Self { state: CircuitState::Closed, failures: 0, suspects: Vec::new(), window: concurrency, concurrency }
+        Self {
+            state: CircuitState::Closed,
+            failures: 0,
+            suspects: Vec::new(),
+            blamed: Vec::new(),
+            window: concurrency,
+            concurrency,
+        }
     }
 
     pub(super) const fn state(&self) -> &CircuitState {
@@ -76,8 +95,29 @@ impl Circuit {
         }
     }
 
-    /// Zammad took something. Whether that closed the circuit.
-    pub(super) fn succeeded(&mut self) -> bool {
+    /// Whether a request of this call ended in an outage before, and none succeeded since: others have their turn first.
+    pub(super) fn is_blamed(&self, record: RecordId) -> bool {
+        self.blamed.iter().any(|blamed| blamed.record == record)
+    }
+
+    /// Notes an outage on a call. Whether it is the call's own: it stops Zammad again after others were taken.
+    fn blame(&mut self, fault: &DeliveryFault, record: RecordId) -> bool {
+        // What certainly did not arrive, or was turned away unread, no call can be the reason of.
+        let may_be_its_own = fault.uncertain && !matches!(fault.status, Some(429 | 503));
+        if let Some(blamed) = self.blamed.iter_mut().find(|blamed| blamed.record == record) {
+            return std::mem::take(&mut blamed.others_succeeded) && may_be_its_own;
+        }
+        if self.blamed.len() >= MAX_BLAMED {
+            self.blamed.remove(0);
+        }
+        self.blamed.push(Blamed { record, others_succeeded: false });
+        false
+    }
+
+    /// Zammad took something of this call. Whether that closed the circuit.
+    pub(super) fn succeeded(&mut self, record: RecordId) -> bool {
+        self.blamed.retain(|blamed| blamed.record != record);
+        self.blamed.iter_mut().for_each(|blamed| blamed.others_succeeded = true);
         let was_open = self.state != CircuitState::Closed;
         self.failures = 0;
         self.suspects.clear();
@@ -97,7 +137,7 @@ impl Circuit {
         match fault.scope {
             // An answer that condemns this event alone is a sign of life.
             FaultScope::Poison => {
-                self.succeeded();
+                self.succeeded(record);
                 true
             }
             FaultScope::Event => {
@@ -112,8 +152,9 @@ impl Circuit {
                 false
             }
             FaultScope::Outage => {
+                let own = self.blame(fault, record);
                 self.open(fault, now, OUTAGE_INITIAL, OUTAGE_CAP, random);
-                false
+                own
             }
             FaultScope::Refusal => {
                 self.open(fault, now, REFUSAL_INITIAL, REFUSAL_CAP, random);
@@ -185,12 +226,12 @@ mod tests {
         let retry_at = circuit.retry_at().unwrap();
         assert!(retry_at > T0 && retry_at <= T0 + OUTAGE_INITIAL);
         assert_eq!((circuit.permits(retry_at, 0), circuit.permits(retry_at, 1)), (1, 0));
-        assert!(circuit.succeeded());
+        assert!(circuit.succeeded(RecordId(1)));
         // From one at a time back to three.
         assert_eq!(circuit.permits(retry_at, 0), 1);
-        assert!(!circuit.succeeded());
-        assert!(!circuit.succeeded());
-        assert!(!circuit.succeeded());
+        assert!(!circuit.succeeded(RecordId(1)));
+        assert!(!circuit.succeeded(RecordId(1)));
+        assert!(!circuit.succeeded(RecordId(1)));
         assert_eq!(circuit.permits(retry_at, 0), 3);
     }
 
@@ -234,5 +275,30 @@ mod tests {
         // A sign of life, be it a refusal of one event for good, ends it.
         assert!(circuit.failed(&fault(FaultScope::Poison), RecordId(6), T0, &mut random));
         assert_eq!(circuit.permits(T0, 0), 1);
+    }
+
+    #[test]
+    fn an_outage_counts_against_a_call_that_brings_it_back_after_others_succeeded() {
+        let (mut circuit, mut random) = (Circuit::new(3), SeededRandom::new(5));
+        let (poison, other) = (RecordId(1), RecordId(2));
+        let silent = DeliveryFault { uncertain: true, ..fault(FaultScope::Outage) };
+        assert!(!circuit.is_blamed(poison));
+        // As long as nothing succeeds, it is Zammad's.
+        for _ in 0..20 {
+            assert!(!circuit.failed(&silent, poison, T0, &mut random));
+            assert!(circuit.is_blamed(poison));
+        }
+        circuit.succeeded(other);
+        assert!(circuit.failed(&silent, poison, T0, &mut random));
+        assert!(!circuit.failed(&silent, poison, T0, &mut random));
+        // What says that Zammad is overloaded, or cannot be reached, is never the call's.
+        for status in [None, Some(429), Some(503)] {
+            circuit.succeeded(other);
+            let uncertain = status.is_some();
+            let turned_away = DeliveryFault { status, uncertain, ..fault(FaultScope::Outage) };
+            assert!(!circuit.failed(&turned_away, poison, T0, &mut random), "{status:?}");
+        }
+        circuit.succeeded(poison);
+        assert!(!circuit.is_blamed(poison));
     }
 }

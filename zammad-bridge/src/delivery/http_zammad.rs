@@ -16,7 +16,8 @@ use serde_json::{Map, Value, json};
 use url::Url;
 
 use super::port::{
-    CallerLogRow, CtiEvent, CtiEventKind, CtiReply, DeliveryFault, FaultScope, NewTicket, TicketNote, Zammad,
+    CallerLogRow, CtiEvent, CtiEventKind, CtiReply, CustomerSearch, DeliveryFault, FaultScope, NewTicket, TicketNote,
+    Zammad,
 };
 use super::settings::ZammadSettings;
 use crate::clock::Clock;
@@ -33,6 +34,20 @@ const IDLE_CONNECTION: Duration = Duration::from_secs(30);
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(3600);
 /// How much of an answer is quoted, in characters.
 const QUOTE_CHARS: usize = 200;
+/// What Zammad says that holds no value of anybody's.
+const KNOWN_PHRASES: [&str; 9] = [
+    "Invalid token",
+    "Feature is disabled",
+    "Feature not configured",
+    "Invalid 'direction'",
+    "This object already exists",
+    "No lookup value found for 'group'",
+    "No lookup value found for 'customer'",
+    "Not authorized",
+    "No route matches",
+];
+/// How long an error ID may be that is quoted.
+const MAX_ERROR_ID_CHARS: usize = 40;
 /// How many users or tickets a search may bring.
 const SEARCH_LIMIT: usize = 50;
 const USER_AGENT: &str = concat!("codex-zammad-bridge/", env!("CARGO_PKG_VERSION"));
@@ -73,7 +88,28 @@ impl Answer {
         serde_json::from_slice(&self.body).ok()
     }
 
-    /// What Zammad says went wrong.
+    /// The status, and what of Zammad's words is known to hold nobody's data: its texts quote values that it was sent.
+    fn quoted(&self) -> String {
+        let said = self.error();
+        let known = KNOWN_PHRASES.iter().find(|phrase| said.contains(**phrase)).map(|phrase| (*phrase).to_owned());
+        let known = known.or_else(|| {
+            let (_, rest) = said.split_once("Error ID ")?;
+            let id: String = rest.chars().take_while(char::is_ascii_alphanumeric).take(MAX_ERROR_ID_CHARS).collect();
+            (!id.is_empty()).then(|| format!("Error ID {id}"))
+        });
+        let status = self.status;
+        known.map_or_else(|| format!("HTTP {status}"), |known| format!("HTTP {status}: {known}"))
+    }
+
+    /// Whether the error names one of these fields: `No lookup value found for 'group': "Calls"` and the like.
+    fn blames(&self, fields: &[&str]) -> bool {
+        let said = self.error();
+        // What follows the first colon is a value that was sent.
+        let subject = said.split_once(": ").map_or(said.as_str(), |(subject, _)| subject).to_lowercase();
+        subject.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').any(|word| fields.contains(&word))
+    }
+
+    /// What Zammad says went wrong. It may quote what it was sent: for decisions, never for people or logs.
     fn error(&self) -> String {
         let json = self.json();
         let told = json.as_ref().and_then(|json| json.get("error")?.as_str()).map(str::to_owned);
@@ -136,8 +172,7 @@ impl HttpZammad {
     }
 
     fn refusal(&self, answer: &Answer, problem: &str, remedy: &str) -> DeliveryFault {
-        let said = answer.error();
-        let problem = format!("{problem} (HTTP {}: {said})", answer.status);
+        let problem = format!("{problem} ({})", answer.quoted());
         DeliveryFault {
             remedy: Some(remedy.to_owned()),
             ..self.fault(FaultScope::Refusal, Some(answer.status), problem)
@@ -193,10 +228,12 @@ impl HttpZammad {
     fn common_fault(&self, answer: &Answer) -> Option<DeliveryFault> {
         let outage = |problem: String| DeliveryFault {
             retry_after: answer.retry_after,
+            // A proxy gave up waiting: Zammad may still have taken it.
+            uncertain: matches!(answer.status, 408 | 502 | 504),
             ..self.fault(FaultScope::Outage, Some(answer.status), problem)
         };
         match answer.status {
-            408 | 429 | 502..=504 => Some(outage(format!("HTTP {}: {}", answer.status, answer.error()))),
+            408 | 429 | 502..=504 => Some(outage(answer.quoted())),
             300..=399 => Some(self.refusal(
                 answer,
                 "it answers with a redirect",
@@ -238,15 +275,16 @@ impl HttpZammad {
                 Ok(CtiReply::AlreadyExists)
             }
             500 if event.kind != CtiEventKind::NewCall && said.contains("Error ID") => {
-                Ok(CtiReply::UnknownCall { answer: format!("HTTP 500: {said}") })
+                Ok(CtiReply::UnknownCall { answer: answer.quoted() })
             }
             status @ 500..=599 => Err(DeliveryFault {
                 retry_after: answer.retry_after,
-                ..self.fault(FaultScope::Event, Some(status), format!("HTTP {status}: {said}"))
+                uncertain: event.kind == CtiEventKind::NewCall,
+                ..self.fault(FaultScope::Event, Some(status), answer.quoted())
             }),
             status => Err(DeliveryFault {
                 remedy: Some("replay it from the dead letters once the reason is gone".to_owned()),
-                ..self.fault(FaultScope::Poison, Some(status), format!("HTTP {status}: {said}"))
+                ..self.fault(FaultScope::Poison, Some(status), answer.quoted())
             }),
         }
     }
@@ -282,6 +320,7 @@ impl HttpZammad {
                 ..self.fault(FaultScope::Refusal, None, "it has no REST access configured".to_owned())
             });
         };
+        let creates = method == Method::POST;
         let mut url = rest.base.clone();
         if let Ok(mut segments) = url.path_segments_mut() {
             segments.pop_if_empty().extend(["api", "v1"]).extend(path.split('/'));
@@ -294,20 +333,41 @@ impl HttpZammad {
             .request(method, url)
             .header(ACCEPT, "application/json")
             .header(AUTHORIZATION, rest.authorization.clone());
+        // Group and customer of every ticket, as the settings name them.
+        let (mut names_group, mut names_customer) = (false, false);
         if let Some(body) = body {
+            names_group = creates && path == "tickets";
+            let customer = body.get("customer_id").and_then(Value::as_str);
+            names_customer = names_group && customer.is_some_and(|customer| customer.starts_with("guess:"));
             request = request.json(&body);
         }
         let answer = self.exchange(request).await?;
-        if let Some(fault) = self.common_fault(&answer) {
+        if let Some(mut fault) = self.common_fault(&answer) {
+            fault.uncertain |= creates && answer.status >= 500;
             return Err(fault);
         }
         match answer.status {
             200..=299 => Ok(answer),
+            422 if names_group && answer.blames(&["group", "group_id"]) => Err(self.refusal(
+                &answer,
+                "it does not take the tickets' group",
+                "TICKET_GROUP must be the name of an active group that the API token's user may create tickets in",
+            )),
+            422 if names_customer && answer.blames(&["customer", "customer_id"]) => Err(self.refusal(
+                &answer,
+                "it does not take the tickets' customer",
+                "TICKET_CUSTOMER must be an e-mail address",
+            )),
             401 => Err(self.refusal(
                 &answer,
                 "it does not know the API token",
                 "make one in Zammad (profile > Token Access) and set ZAMMAD_API_TOKEN",
             )),
+            // Of one ticket, as one that was moved to a group of others; the rest goes on.
+            403 if path.starts_with("ticket_articles") => Err(DeliveryFault {
+                remedy: Some("give the API token's user access to the ticket's group, then replay it".to_owned()),
+                ..self.fault(FaultScope::Poison, Some(403), format!("the ticket is closed to us ({})", answer.quoted()))
+            }),
             403 => Err(self.refusal(
                 &answer,
                 "the API token may not do this",
@@ -320,9 +380,11 @@ impl HttpZammad {
             )),
             status @ 500..=599 => Err(DeliveryFault {
                 retry_after: answer.retry_after,
-                ..self.fault(FaultScope::Event, Some(status), format!("HTTP {status}: {}", answer.error()))
+                // Zammad can fail after it has made what it was to make.
+                uncertain: creates,
+                ..self.fault(FaultScope::Event, Some(status), answer.quoted())
             }),
-            status => Err(self.fault(FaultScope::Poison, Some(status), format!("HTTP {status}: {}", answer.error()))),
+            status => Err(self.fault(FaultScope::Poison, Some(status), answer.quoted())),
         }
     }
 
@@ -436,7 +498,7 @@ impl Zammad for HttpZammad {
         self.id_of(&answer).map(drop)
     }
 
-    async fn find_customer(&self, field: &str, value: &str) -> Result<Option<i64>, DeliveryFault> {
+    async fn find_customer(&self, field: &str, value: &str) -> Result<CustomerSearch, DeliveryFault> {
         let limit = SEARCH_LIMIT.to_string();
         let query = [("query", value), ("limit", limit.as_str())];
         let answer = self.rest(Method::GET, "users/search", &query, None).await?;
@@ -449,8 +511,11 @@ impl Zammad for HttpZammad {
                 .is_some_and(|known| if folds { known.to_lowercase() == value.to_lowercase() } else { known == value })
         };
         let mut ids = json.as_array().into_iter().flatten().filter(same).filter_map(|user| user.get("id")?.as_i64());
-        let first = ids.next();
-        Ok(if ids.next().is_some() { None } else { first })
+        Ok(match (ids.next(), ids.next()) {
+            (None, _) => CustomerSearch::Nobody,
+            (Some(id), None) => CustomerSearch::One(id),
+            (Some(_), Some(_)) => CustomerSearch::Several,
+        })
     }
 
     async fn create_customer(&self, field: &str, value: &str, name: Option<&str>) -> Result<i64, DeliveryFault> {

@@ -35,6 +35,9 @@ const LAST_REPORT_TRIES: u32 = 5;
 /// seconds to find what is new.
 const SEARCH_LAG: Duration = Duration::from_secs(15);
 
+/// How much later than the circuit's next try a call is due that ended in an outage before.
+const PROBE_OF_ANOTHER: Duration = Duration::from_millis(1);
+
 /// What a link shares with the other links to its Zammad.
 pub(super) struct Door {
     pub(super) zammad: Arc<dyn Zammad>,
@@ -269,7 +272,7 @@ impl Link {
 
     fn succeeded(&self, due: &DueDelivery, took: Duration, now: UnixMillis) {
         let name = &self.door.settings.name;
-        if self.circuit().succeeded() {
+        if self.circuit().succeeded(due.lease.record) {
             tracing::info!(zammad = %name, channel = ?self.channel, "Zammad takes calls again");
         }
         let lag = now.saturating_since(due.wanted_since);
@@ -283,15 +286,16 @@ impl Link {
     fn failed(&self, due: &DueDelivery, failed: Failed, took: Duration, now: UnixMillis) -> Outcome {
         let Failed { fault, renewed } = failed;
         let settings = &self.door.settings;
-        let (counts, opened, wait) = {
+        let (counts, again, opened, retry_at, wait) = {
             let mut random = self.random.lock().unwrap_or_else(PoisonError::into_inner);
             let mut circuit = self.circuit();
             let was_closed = *circuit.state() == CircuitState::Closed;
+            let again = circuit.is_blamed(due.lease.record);
             let counts = circuit.failed(&fault, due.lease.record, now, &mut **random);
             let opened = was_closed && *circuit.state() != CircuitState::Closed;
             let failures = due.attempts.saturating_add(1);
             let wait = full_jitter(&mut **random, settings.backoff_initial, settings.backoff_cap, failures);
-            (counts, opened, wait)
+            (counts, again, opened, circuit.retry_at(), wait)
         };
         let tag = due.record.tag();
         if opened && fault.scope == FaultScope::Refusal {
@@ -314,11 +318,19 @@ impl Link {
             return Outcome::Shelved { fault: fault.to_string() };
         }
         let at = match fault.scope {
+            // The request itself may be what stops Zammad: when the circuit tries again, another call goes first.
+            FaultScope::Outage if again => {
+                let at = (now + wait).max(retry_at.unwrap_or(now) + PROBE_OF_ANOTHER);
+                if self.must_wait_for_search(due, &fault) { at.max(now + SEARCH_LAG) } else { at }
+            }
             // The circuit says when; the place in the queue is kept.
             FaultScope::Outage | FaultScope::Refusal if !self.must_wait_for_search(due, &fault) => due.wanted_since,
             FaultScope::Outage | FaultScope::Refusal => now + SEARCH_LAG,
             // Others have their turn meanwhile.
-            FaultScope::Event | FaultScope::Poison => now + wait.max(fault.retry_after.unwrap_or_default()),
+            FaultScope::Event | FaultScope::Poison => {
+                let at = now + wait.max(fault.retry_after.unwrap_or_default());
+                if self.must_wait_for_search(due, &fault) { at.max(now + SEARCH_LAG) } else { at }
+            }
         };
         Outcome::Retry { at, fault: fault.to_string(), counts, uncertain: fault.uncertain, renewed }
     }

@@ -29,7 +29,8 @@ pub use self::link::LinkStatus;
 #[cfg(feature = "mock")]
 pub use self::port::MockZammad;
 pub use self::port::{
-    CallerLogRow, CtiEvent, CtiEventKind, CtiReply, DeliveryFault, FaultScope, NewTicket, TicketNote, Zammad,
+    CallerLogRow, CtiEvent, CtiEventKind, CtiReply, CustomerSearch, DeliveryFault, FaultScope, NewTicket, TicketNote,
+    Zammad,
 };
 pub use self::settings::{CustomerLookup, ZammadSettings};
 pub use self::system_random::SystemRandom;

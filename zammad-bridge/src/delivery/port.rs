@@ -125,6 +125,17 @@ impl fmt::Debug for TicketNote {
     }
 }
 
+/// Whom a search for a customer found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CustomerSearch {
+    /// Nobody: one may be made.
+    Nobody,
+    /// The one with this id.
+    One(i64),
+    /// Several who are alike: none of them is certain to be the caller, and one more would make it worse.
+    Several,
+}
+
 /// How far a fault reaches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum FaultScope {
@@ -185,9 +196,9 @@ pub trait Zammad: Send + Sync {
     /// Writes a note.
     async fn add_note(&self, note: &TicketNote) -> Result<(), DeliveryFault>;
 
-    /// The id of the one user whose `field` (such as `login`) is exactly `value`; `None` if there is none or several.
-    async fn find_customer(&self, field: &str, value: &str) -> Result<Option<i64>, DeliveryFault>;
+    /// The users whose `field` (such as `login`) is exactly `value`.
+    async fn find_customer(&self, field: &str, value: &str) -> Result<CustomerSearch, DeliveryFault>;
 
-    /// Makes a customer whose `field` is `value`, with this name, after it was not found.
+    /// Makes a customer whose `field` is `value`, with this name, after a search found [`CustomerSearch::Nobody`].
     async fn create_customer(&self, field: &str, value: &str, name: Option<&str>) -> Result<i64, DeliveryFault>;
 }

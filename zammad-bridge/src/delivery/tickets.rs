@@ -7,7 +7,7 @@ use codex_core_sip::metadata::CustomerData;
 use serde_json::Value;
 use tokio::sync::Mutex;
 
-use super::port::{DeliveryFault, FaultScope, NewTicket, TicketNote, Zammad};
+use super::port::{CustomerSearch, DeliveryFault, FaultScope, NewTicket, TicketNote, Zammad};
 use super::settings::ZammadSettings;
 use crate::call_book::{Channel, Direction, Step, StepSet};
 use crate::record::{Note, note, one_line, ticket_body, ticket_mark, ticket_title};
@@ -46,12 +46,16 @@ impl Customers {
             return Ok(Some(*id));
         }
         let found = match zammad.find_customer(field, &value).await? {
-            Some(id) => Some(id),
-            None if settings.customer_lookup.create => {
+            CustomerSearch::One(id) => Some(id),
+            CustomerSearch::Nobody if settings.customer_lookup.create => {
                 let name = data.client_name.as_deref().map(one_line).filter(|name| !name.is_empty());
                 Some(zammad.create_customer(field, &value, name.as_deref()).await?)
             }
-            None => None,
+            CustomerSearch::Nobody => None,
+            CustomerSearch::Several => {
+                tracing::warn!(zammad = %settings.name, field, "several customers are alike; a ticket gets none of them");
+                None
+            }
         };
         if let Some(id) = found {
             if known.1.len() >= CUSTOMERS_REMEMBERED

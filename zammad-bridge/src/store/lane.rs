@@ -146,6 +146,12 @@ impl Lane {
         true
     }
 
+    /// Removes what may say who called: Zammad's answer, which can be a number to forward to, and a fault's text.
+    pub(crate) fn forget_people(&mut self) {
+        self.answer = None;
+        self.fault = None;
+    }
+
     pub(crate) fn view(&self) -> LaneView {
         let state = |step| {
             if self.discarded.contains(step) {

@@ -25,11 +25,12 @@ use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use self::fault::fault;
 use self::file_lock::FileLock;
 use self::leases::Leases;
+use self::read::Unreadable;
 use self::writer::{Chore, Op, Writer};
 use self::zammad_names::ZammadNames;
 use super::{
-    Backlog, CHANGES_KEPT, CallPage, CallQuery, CallStore, Committed, DeliveryReport, Forgotten, RecordId, Routes,
-    Shelf, StoreChange, StoreHealth, StoredCall, TakeDue, Taken,
+    Backlog, CHANGES_KEPT, CallPage, CallQuery, CallStore, Committed, DeliveryReport, Forgotten, Outcome, RecordId,
+    Routes, Shelf, StoreChange, StoreHealth, StoredCall, TakeDue, Taken,
 };
 use crate::call_book::CallFact;
 use crate::clock::{Clock, UnixMillis};
@@ -185,7 +186,18 @@ impl CallStore for SqliteStore {
     }
 
     async fn take_due(&self, request: TakeDue) -> Result<Taken> {
-        read::take_due(&self.readers, &self.shared, &request).await.map_err(|error| fault("take what is due", &error))
+        let taken = read::take_due(&self.readers, &self.shared, &request).await;
+        let (taken, unreadable) = taken.map_err(|error| fault("take what is due", &error))?;
+        for Unreadable { lease, step, fault } in unreadable {
+            tracing::error!(record = lease.record.0, step = step.name(), %fault, "on the dead-letter shelf");
+            let report = DeliveryReport { lease, step, at: request.now, outcome: Outcome::Shelved { fault } };
+            // The rest goes on; without its report the lane comes again.
+            if let Err(error) = self.report(report).await {
+                tracing::warn!(%error, "a call that cannot be read is not on the shelf yet");
+                self.shared.leases.end(&lease);
+            }
+        }
+        Ok(taken)
     }
 
     async fn report(&self, report: DeliveryReport) -> Result<bool> {

@@ -6,18 +6,30 @@ use std::sync::Arc;
 use sqlx::{Row, SqlitePool};
 
 use super::{Shared, rows};
-use crate::call_book::CallState;
+use crate::call_book::{CallState, Step};
 use crate::clock::UnixMillis;
 use crate::store::alias::AliasKey;
 use crate::store::lane::Lane;
 use crate::store::{
-    Backlog, CallPage, CallQuery, DueDelivery, LaneView, MAX_PAGE_RECORDS, RecordId, StoredCall, TakeDue, Taken,
+    Backlog, CallPage, CallQuery, DueDelivery, LaneView, Lease, MAX_PAGE_RECORDS, RecordId, StoredCall, TakeDue, Taken,
     ZammadBacklog,
 };
 
 type DbResult<T> = Result<T, sqlx::Error>;
 
-pub(super) async fn take_due(readers: &SqlitePool, shared: &Shared, request: &TakeDue) -> DbResult<Taken> {
+/// A step of a call whose record cannot be read: leased, to be put on the shelf.
+pub(super) struct Unreadable {
+    pub(super) lease: Lease,
+    pub(super) step: Step,
+    pub(super) fault: String,
+}
+
+/// What is due, and what is due of records that cannot be read.
+pub(super) async fn take_due(
+    readers: &SqlitePool,
+    shared: &Shared,
+    request: &TakeDue,
+) -> DbResult<(Taken, Vec<Unreadable>)> {
     // Asked before the file is read: a lease that ends meanwhile still keeps its lane back, whose row may be of before
     // its report.
     let leased = shared.leases.held(request.now);
@@ -36,17 +48,40 @@ pub(super) async fn take_due(readers: &SqlitePool, shared: &Shared, request: &Ta
     .bind(limit)
     .fetch_all(&mut *connection)
     .await?;
-    let mut taken = Taken::default();
     let more = found.len() >= wanted_rows;
+    let next_due = if more {
+        Some(request.now)
+    } else {
+        let next: Option<i64> = sqlx::query_scalar(
+            "SELECT min(due_ms) FROM lane INDEXED BY lane_due WHERE zammad = ? AND channel = ? AND due_ms > ?",
+        )
+        .bind(zammad)
+        .bind(channel)
+        .bind(request.now.as_millis())
+        .fetch_one(&mut *connection)
+        .await?;
+        next.map(UnixMillis::new)
+    };
+    let lanes = found.iter().map(|row| rows::lane(row, &shared.names)).collect::<DbResult<Vec<_>>>()?;
+    // From here on nothing fails any more: leases that nobody got would keep their lanes back until they ran out.
+    let mut taken = Taken { next_due, ..Taken::default() };
+    let mut unreadable = Vec::new();
     let until = request.now + request.lease_for;
-    for row in found {
-        let lane = rows::lane(&row, &shared.names)?;
+    for (lane, row) in lanes.into_iter().zip(&found) {
         if taken.deliveries.len() >= request.limit || leased.contains_key(&(lane.record, lane.channel)) {
             continue;
         }
         let Some(step) = lane.next_step() else { continue };
-        let record = rows::record(&row, 15)?;
         let Some(lease) = shared.leases.take(lane.record, lane.channel, until) else { continue };
+        let record = match rows::record(row, 15) {
+            Ok(record) => record,
+            Err(_) => {
+                // Not quoted: what does not fit may be a person's.
+                let fault = "the call's record in the store cannot be read".to_owned();
+                unreadable.push(Unreadable { lease, step, fault });
+                continue;
+            }
+        };
         taken.deliveries.push(DueDelivery {
             lease,
             step,
@@ -60,20 +95,7 @@ pub(super) async fn take_due(readers: &SqlitePool, shared: &Shared, request: &Ta
             record: Arc::new(record),
         });
     }
-    taken.next_due = if more {
-        Some(request.now)
-    } else {
-        let next: Option<i64> = sqlx::query_scalar(
-            "SELECT min(due_ms) FROM lane INDEXED BY lane_due WHERE zammad = ? AND channel = ? AND due_ms > ?",
-        )
-        .bind(zammad)
-        .bind(channel)
-        .bind(request.now.as_millis())
-        .fetch_one(&mut *connection)
-        .await?;
-        next.map(UnixMillis::new)
-    };
-    Ok(taken)
+    Ok((taken, unreadable))
 }
 
 pub(super) async fn call(readers: &SqlitePool, shared: &Shared, id: RecordId) -> DbResult<Option<StoredCall>> {

@@ -1,5 +1,6 @@
 //! Rows to values and back, many to a statement.
 
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, LazyLock};
 
 use sqlx::sqlite::{SqliteArguments, SqliteRow};
@@ -161,6 +162,7 @@ pub(super) async fn put_records(
 }
 
 pub(super) async fn put_lanes(connection: &mut SqliteConnection, names: &ZammadNames, lanes: &[&Lane]) -> DbResult<()> {
+    let losers = settle_tickets(&mut *connection, names, lanes).await?;
     for (text, rows) in PUT_LANES.chunks(lanes) {
         let mut query = statement(text);
         for lane in rows {
@@ -180,11 +182,47 @@ pub(super) async fn put_lanes(connection: &mut SqliteConnection, names: &ZammadN
                 .bind(lane.fault.clone())
                 .bind(lane.delivered_at.map(UnixMillis::as_millis))
                 .bind(lane.answer.clone())
-                .bind(lane.ticket.map(|ticket| ticket.0));
+                .bind(lane.ticket.filter(|_| !losers.contains(&(lane.record, lane.channel))).map(|ticket| ticket.0));
         }
         query.execute(&mut *connection).await?;
     }
     Ok(())
+}
+
+/// A Zammad that was set up anew counts its tickets from 1 again: a ticket belongs to the lane that got it last, and the
+/// lane that had that number before has none any more. Which of `lanes` lose theirs; other lanes lose it here.
+async fn settle_tickets(
+    connection: &mut SqliteConnection,
+    names: &ZammadNames,
+    lanes: &[&Lane],
+) -> DbResult<HashSet<(RecordId, Channel)>> {
+    let mut holders: HashMap<(i64, TicketId), &Lane> = HashMap::new();
+    let mut losers = HashSet::new();
+    for lane in lanes {
+        let Some(ticket) = lane.ticket else { continue };
+        let holder = holders.entry((names.number(&lane.zammad), ticket)).or_insert(lane);
+        let (winner, loser) = if (lane.delivered_at, lane.record) >= (holder.delivered_at, holder.record) {
+            (*lane, *holder)
+        } else {
+            (*holder, *lane)
+        };
+        if (winner.record, winner.channel) != (loser.record, loser.channel) {
+            losers.insert((loser.record, loser.channel));
+        }
+        *holder = winner;
+    }
+    for ((zammad, ticket), holder) in holders {
+        sqlx::query(
+            "UPDATE lane SET ticket = NULL WHERE zammad = ? AND ticket = ? AND NOT (call_id = ? AND channel = ?)",
+        )
+        .bind(zammad)
+        .bind(ticket.0)
+        .bind(holder.record.0)
+        .bind(channel_number(holder.channel))
+        .execute(&mut *connection)
+        .await?;
+    }
+    Ok(losers)
 }
 
 pub(super) async fn put_aliases(connection: &mut SqliteConnection, aliases: &[(AliasKey, RecordId)]) -> DbResult<()> {

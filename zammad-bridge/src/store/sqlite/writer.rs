@@ -368,8 +368,10 @@ impl Writer {
             for (_, record) in &mut records {
                 record.forget_people();
             }
-            let lanes = rows::load_lanes(&mut transaction, &shared.names, &ids).await?;
+            let mut lanes = rows::load_lanes(&mut transaction, &shared.names, &ids).await?;
             forgotten.tickets.extend(lanes.iter().filter_map(ticket_of));
+            lanes.iter_mut().for_each(Lane::forget_people);
+            rows::put_lanes(&mut transaction, &shared.names, &lanes.iter().collect::<Vec<_>>()).await?;
             rows::put_records(&mut transaction, &records.iter().map(|(id, record)| (*id, record)).collect::<Vec<_>>())
                 .await?;
             transaction.commit().await?;
@@ -378,9 +380,8 @@ impl Writer {
                 let _ = shared.changes.send(StoreChange { record: id, kind: ChangeKind::Gone });
             }
         }
-        if forgotten.calls > 0 {
-            self.empty_log().await?;
-        }
+        // Also if nobody was found: an erasure before may have left the log behind, kept by readers.
+        self.empty_log().await?;
         Ok(forgotten)
     }
 
