@@ -262,7 +262,10 @@ fn receiver(
         Ok(Some(Arc::new(HttpUpstreamHook::new(setting, url.clone(), ca)?)))
     };
     let proxy = match &settings.upstream_call_hook {
-        Some(url) => Some(Proxy::new("UPSTREAM_CALL_HOOK", url, ca)?),
+        Some(url) => {
+            let own_tokens = settings.admin_token.iter().cloned().collect();
+            Some(Proxy::new("UPSTREAM_CALL_HOOK", url, ca)?.keeping_back(own_tokens))
+        }
         None => None,
     };
     let (forwarder, forwarding) = match hook("UPSTREAM_STATUS_HOOK", &settings.upstream_status_hook)? {
