@@ -20,12 +20,13 @@ use crate::control;
 use crate::delivery::{Dispatcher, HttpZammad, LinkWatcher, SystemRandom, Zammad, ZammadSettings};
 use crate::error::{Error, Result};
 use crate::housekeeping::keep_house;
+use crate::late_store::{LateStore, REOPEN_WAITS};
 use crate::metrics::Metrics;
 use crate::receive::{
     ForwardingTasks, HookAuthentication, HookKeys, HttpUpstreamHook, Proxy, ReceiveSettings, Receiver, StatusForwarder,
     UpstreamHook,
 };
-use crate::store::{CallStore, Routes, SqliteStore, UnavailableStore};
+use crate::store::{CallStore, Routes, SqliteStore};
 
 /// How long open requests may take to finish at the end.
 pub const SHUTDOWN_REQUESTS_LIMIT: Duration = Duration::from_secs(10);
@@ -88,7 +89,8 @@ impl Bridge {
         let address = listener.local_addr().unwrap_or(settings.listen);
         let metrics = Metrics::new();
         let routes = Routes { routes: settings.zammads.iter().map(ZammadSettings::route).collect() };
-        let store = open_store(&settings, routes, &clock).await?;
+        let mut background = JoinSet::new();
+        let store = open_store(&settings, routes, &clock, &mut background).await?;
         let mut zammads: Vec<(ZammadSettings, Arc<dyn Zammad>)> = Vec::new();
         for zammad in &settings.zammads {
             zammads.push((zammad.clone(), Arc::new(HttpZammad::new(zammad, Arc::clone(&clock))?)));
@@ -98,7 +100,6 @@ impl Bridge {
         }
         let random = || -> Box<dyn Random> { Box::new(SystemRandom) };
         let dispatcher = Dispatcher::start(zammads, &store, &clock, &metrics, random);
-        let mut background = JoinSet::new();
         let api = jambonz_api(&settings)?;
         let keys = hook_keys(&settings, api.as_ref(), &mut background);
         let (receiver, forwarding) = receiver(&settings, keys, api, &store, &clock, &metrics)?;
@@ -175,13 +176,29 @@ impl std::fmt::Debug for Bridge {
     }
 }
 
-/// The store; if its file is damaged or the disk full, one that takes nothing in, so that calls go on all the same.
-async fn open_store(settings: &Settings, routes: Routes, clock: &Arc<dyn Clock>) -> Result<Arc<dyn CallStore>> {
-    match SqliteStore::open(&settings.database, routes, Arc::clone(clock)).await {
+/// The store; if its file is damaged, out of reach or the disk full, one that takes nothing in until it can be opened, so
+/// that calls go on all the same.
+async fn open_store(
+    settings: &Settings,
+    routes: Routes,
+    clock: &Arc<dyn Clock>,
+    background: &mut JoinSet<()>,
+) -> Result<Arc<dyn CallStore>> {
+    match SqliteStore::open(&settings.database, routes.clone(), Arc::clone(clock)).await {
         Ok(store) => Ok(Arc::new(store)),
         Err(fault @ (Error::StoreDamaged { .. } | Error::StoreDiskFull { .. } | Error::StoreFailed { .. })) => {
-            error!(%fault, "the store cannot be opened: calls go on without being kept, until the bridge is started again");
-            Ok(Arc::new(UnavailableStore::new(fault, clock.now())))
+            error!(%fault, "the store cannot be opened: calls go on without being kept, and it is tried again");
+            let store = Arc::new(LateStore::new(fault, clock.now()));
+            let (database, clock) = (settings.database.clone(), Arc::clone(clock));
+            let open = move || {
+                let (database, routes, clock) = (database.clone(), routes.clone(), Arc::clone(&clock));
+                async move {
+                    let store = SqliteStore::open(&database, routes, clock).await?;
+                    Ok(Arc::new(store) as Arc<dyn CallStore>)
+                }
+            };
+            background.spawn(Arc::clone(&store).open_later(open, REOPEN_WAITS));
+            Ok(store)
         }
         Err(fault) => Err(fault),
     }
@@ -262,7 +279,10 @@ fn receiver(
         Ok(Some(Arc::new(HttpUpstreamHook::new(setting, url.clone(), ca)?)))
     };
     let proxy = match &settings.upstream_call_hook {
-        Some(url) => Some(Proxy::new("UPSTREAM_CALL_HOOK", url, ca)?),
+        Some(url) => {
+            let own_tokens = settings.admin_token.iter().cloned().collect();
+            Some(Proxy::new("UPSTREAM_CALL_HOOK", url, ca)?.keeping_back(own_tokens))
+        }
         None => None,
     };
     let (forwarder, forwarding) = match hook("UPSTREAM_STATUS_HOOK", &settings.upstream_status_hook)? {

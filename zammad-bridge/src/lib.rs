@@ -53,6 +53,8 @@ pub mod error;
 pub mod housekeeping;
 pub mod http_client;
 #[cfg(feature = "bridge")]
+pub mod late_store;
+#[cfg(feature = "bridge")]
 pub mod metrics;
 #[cfg(feature = "bridge")]
 pub mod receive;

@@ -204,7 +204,7 @@ async fn a_zammad_that_refuses_is_told_of_loudly_and_nothing_is_burned() {
     let ready = bridge.wait_for("/readyz", |answer| !answer.json().unwrap()["warnings"][0].is_null()).await;
     let warning = &ready.json().unwrap()["warnings"][0];
     assert_eq!((ready.status, &warning["code"]), (200, &json!("zammad_refuses")), "{warning}");
-    assert!(warning["en"].as_str().unwrap().contains("401"), "{warning}");
+    assert!(warning["en"].is_null(), "anybody may ask, so nothing is told in words: {warning}");
     assert_eq!(admin_get(&bridge, "/v1/calls?shelved=true").await["calls"], json!([]), "nothing is given up");
     assert!(zammad.counts().cti_requests <= 2 * CONCURRENCY as u64, "{:?}", zammad.counts());
     assert!(!bridge.log().contains("cti-token-0001"), "no secret is logged");

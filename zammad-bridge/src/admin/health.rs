@@ -36,10 +36,18 @@ impl Report {
         self.faults.is_empty()
     }
 
-    /// As `GET /readyz` answers.
+    /// For those who may look at the admin page: everything, in words.
     #[must_use]
     pub fn json(&self) -> Value {
         json!({"ready": self.is_ready(), "reasons": self.faults, "warnings": self.warnings})
+    }
+
+    /// As `GET /readyz` answers anybody: codes alone, since the words name hosts and files.
+    #[must_use]
+    pub fn codes_json(&self) -> Value {
+        let codes =
+            |reasons: &[Reason]| -> Vec<Value> { reasons.iter().map(|one| json!({"code": one.code})).collect() };
+        json!({"ready": self.is_ready(), "reasons": codes(&self.faults), "warnings": codes(&self.warnings)})
     }
 }
 
@@ -125,7 +133,8 @@ mod tests {
         assert!(reasons[0].en.contains("free space") && reasons[0].ru.contains("освободите место"));
         let report = Report { faults: reasons, warnings: Vec::new() };
         assert!(!report.is_ready());
-        assert_eq!(report.json()["reasons"][0]["code"], "store_disk_full");
+        let told = json!({"ready": false, "reasons": [{"code": "store_disk_full"}], "warnings": []});
+        assert_eq!(report.codes_json(), told, "anybody may ask: no text");
     }
 
     #[test]
@@ -134,6 +143,7 @@ mod tests {
         let report = Report { faults: Vec::new(), warnings: vec![warning] };
         assert!(report.is_ready());
         assert_eq!(report.json()["warnings"][0]["ru"], "б");
+        assert_eq!(report.codes_json()["warnings"], json!([{"code": "circuit_open"}]));
     }
 
     #[test]

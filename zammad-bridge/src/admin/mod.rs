@@ -237,7 +237,7 @@ async fn healthz() -> Response {
 async fn readyz(State(admin): State<Arc<Admin>>) -> Response {
     let report = admin.report();
     let status = if report.is_ready() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    (status, [(header::CACHE_CONTROL, "no-store")], axum::Json(report.json())).into_response()
+    (status, [(header::CACHE_CONTROL, "no-store")], axum::Json(report.codes_json())).into_response()
 }
 
 async fn metrics_text(State(admin): State<Arc<Admin>>) -> Response {

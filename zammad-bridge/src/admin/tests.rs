@@ -139,6 +139,7 @@ async fn what_monitors_ask_is_open_to_all() {
     let told = scene.ask("GET", "/readyz", &[], "").await;
     assert_eq!(told.status, StatusCode::OK);
     assert_eq!((&told.json()["ready"], &told.json()["warnings"][0]["code"]), (&json!(true), &json!("circuit_open")));
+    assert_eq!(told.json()["warnings"], json!([{"code": "circuit_open"}]), "words are for those who may look");
     let told = scene.ask("GET", "/metrics", &[], "").await;
     assert!(told.headers[header::CONTENT_TYPE].to_str().unwrap().starts_with("application/openmetrics-text"));
     assert!(String::from_utf8(told.body).unwrap().lines().any(|line| line == "zammad_bridge_ready 1"));

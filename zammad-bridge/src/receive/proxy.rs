@@ -3,6 +3,9 @@
 //! Applications answer hooks with relative URLs, which jambonz resolves against the origin of the `call_hook`: that is the
 //! bridge. So everything it does not know itself goes to the application's origin, method, path, body and signature as they
 //! came; the application checks the signature as it did before. Bodies stream both ways.
+//!
+//! The answers come from the same origin as the admin page, so a browser that opens one must not take it for the bridge's
+//! own: it shows them in a sandbox, an origin apart. The admin page's session and token stay here.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,13 +16,16 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::Response;
 use futures_util::StreamExt as _;
 use http_body_util::Limited;
+use secrecy::SecretString;
 use tokio::sync::Semaphore;
 use tracing::warn;
 use url::Url;
 
 use super::answers;
+use super::authentication::is_bearer;
 use super::stopwatch::Stopwatch;
 use super::upstream::{end_to_end, host_of};
+use crate::admin::access::COOKIE;
 use crate::error::Result;
 use crate::http_client::{innermost_cause, pass_through_client};
 use crate::metrics::{Metrics, Upstream, UpstreamOutcome};
@@ -40,6 +46,8 @@ pub struct Proxy {
     /// Scheme, host and port, without `/` at the end.
     origin: String,
     host: String,
+    /// Bearer tokens of the bridge itself, which are nobody else's business.
+    own_tokens: Vec<SecretString>,
     permits: Arc<Semaphore>,
 }
 
@@ -55,8 +63,16 @@ impl Proxy {
             http: pass_through_client(setting, extra_ca_pem)?,
             origin: hook.origin().ascii_serialization(),
             host: host_of(hook),
+            own_tokens: Vec::new(),
             permits: Arc::new(Semaphore::new(MAX_PROXIED_REQUESTS)),
         })
+    }
+
+    /// Keeps back requests' `Authorization` with one of these bearer tokens: they are for the bridge alone.
+    #[must_use]
+    pub fn keeping_back(mut self, own_tokens: Vec<SecretString>) -> Self {
+        self.own_tokens = own_tokens;
+        self
     }
 
     /// Passes one request on.
@@ -85,6 +101,7 @@ impl Proxy {
         let target = parts.uri.path_and_query().map_or("/", |target| target.as_str());
         let mut headers = end_to_end(&parts.headers);
         add_via(&mut headers);
+        self.keep_back_what_is_ours(&mut headers);
         let mut sending = self.http.request(parts.method, format!("{}{target}", self.origin));
         let length = parts.headers.get(header::CONTENT_LENGTH);
         if length.is_some() || parts.headers.contains_key(header::TRANSFER_ENCODING) {
@@ -129,6 +146,7 @@ impl Proxy {
         if let Some(length) = length {
             headers.insert(header::CONTENT_LENGTH, length);
         }
+        set_apart(&mut headers);
         // The permit is given back once the last of the answer has gone out.
         let stream = answer.bytes_stream().map(move |chunk| {
             let _under_way = &permit;
@@ -139,6 +157,51 @@ impl Proxy {
         *response.headers_mut() = headers;
         response
     }
+}
+
+impl Proxy {
+    /// Takes the admin page's session and tokens out of a request to the application.
+    fn keep_back_what_is_ours(&self, headers: &mut HeaderMap) {
+        if headers.get(header::AUTHORIZATION).is_some_and(|value| is_bearer(value.as_bytes(), &self.own_tokens)) {
+            headers.remove(header::AUTHORIZATION);
+        }
+        let cookies: Vec<HeaderValue> = headers.get_all(header::COOKIE).iter().cloned().collect();
+        headers.remove(header::COOKIE);
+        for cookie in cookies {
+            if !cookie.as_bytes().split(|&byte| byte == b';').any(is_session_cookie) {
+                headers.append(header::COOKIE, cookie);
+                continue;
+            }
+            let others: Vec<&[u8]> =
+                cookie.as_bytes().split(|&byte| byte == b';').filter(|pair| !is_session_cookie(pair)).collect();
+            if let Ok(rest) = HeaderValue::from_bytes(others.join(&b';').trim_ascii())
+                && !rest.is_empty()
+            {
+                headers.append(header::COOKIE, rest);
+            }
+        }
+    }
+}
+
+/// Makes an answer of the application one that a browser keeps apart from the admin page of the same origin.
+fn set_apart(headers: &mut HeaderMap) {
+    let cookies: Vec<HeaderValue> = headers.get_all(header::SET_COOKIE).iter().cloned().collect();
+    headers.remove(header::SET_COOKIE);
+    for cookie in cookies.into_iter().filter(|cookie| !is_session_cookie(cookie.as_bytes())) {
+        headers.append(header::SET_COOKIE, cookie);
+    }
+    // Beside a policy of the application's own: of several, each holds.
+    headers.append(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static("sandbox"));
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+}
+
+/// Whether a `name=value` begins with the name of the admin page's session. Browsers send a cookie without a name as its
+/// value alone (RFC 6265bis §5.8.3), so `=name=value` is one too.
+fn is_session_cookie(pair: &[u8]) -> bool {
+    let pair = pair.trim_ascii_start();
+    let pair = pair.strip_prefix(b"=").unwrap_or(pair).trim_ascii_start();
+    let name = pair.split(|&byte| byte == b'=').next().unwrap_or_default();
+    name.trim_ascii_end() == COOKIE.as_bytes()
 }
 
 /// Whether the bridge has passed this request on before.

@@ -13,6 +13,7 @@ use serde_json::json;
 use tracing::{debug, error};
 
 use super::authentication::is_bearer;
+use super::claims::MAX_CUSTOMER_DATA_BYTES;
 use super::stopwatch::Stopwatch;
 use super::{Receiver, answers};
 use crate::call_book::{CallFact, CallStatus, Direction, FactSource};
@@ -92,6 +93,9 @@ fn fact_of(report: &CallReport, now: UnixMillis) -> Result<CallFact, String> {
     }
     if report.sip_status.is_some_and(|status| !(100..700).contains(&status)) {
         return Err("sipStatus is no SIP status, which are 100 to 699".to_owned());
+    }
+    if report.customer_data.as_ref().is_some_and(|data| data.to_json().len() > MAX_CUSTOMER_DATA_BYTES) {
+        return Err(format!("customerData has more than {MAX_CUSTOMER_DATA_BYTES} bytes of JSON"));
     }
     let application_name = match &report.application_name {
         Some(name) => Some(ApplicationName::parse("applicationName", name).map_err(|error| error.to_string())?),
@@ -217,6 +221,12 @@ mod tests {
             (with(|r| r.call_id.clear()), "callId"),
             (with(|r| r.call_id = "a b".to_owned()), "callId"),
             (with(|r| r.call_id = "a".repeat(1_025)), "callId"),
+            (
+                with(|r| {
+                    r.customer_data = Some(CustomerData::new("w").client_name("я".repeat(MAX_CUSTOMER_DATA_BYTES / 2)))
+                }),
+                "customerData",
+            ),
             (with(|r| r.sip_status = Some(42)), "sipStatus"),
             (with(|r| r.application_name = Some("я".repeat(65))), "applicationName"),
             (with(|r| r.application_sid = Some("voicebot".to_owned())), "applicationSid"),

@@ -505,12 +505,24 @@ async fn application_over_http() -> url::Url {
                 let (parts, body) = request.into_parts();
                 let mut response = Response::new(body);
                 *response.status_mut() = StatusCode::IM_A_TEAPOT;
-                for name in ["jambonz-signature", "x-hop", "content-length", "accept-encoding", "via"] {
+                for name in [
+                    "jambonz-signature",
+                    "x-hop",
+                    "content-length",
+                    "accept-encoding",
+                    "via",
+                    "cookie",
+                    "authorization",
+                ] {
                     if let Some(value) = parts.headers.get(name) {
                         let echoed = axum::http::HeaderName::from_bytes(format!("echo-{name}").as_bytes()).unwrap();
                         response.headers_mut().insert(echoed, value.clone());
                     }
                 }
+                for cookie in ["zammad_bridge_session=theirs; Path=/", " =zammad_bridge_session=theirs", "own=1"] {
+                    response.headers_mut().append("set-cookie", HeaderValue::from_static(cookie));
+                }
+                response.headers_mut().insert("content-security-policy", HeaderValue::from_static("img-src 'self'"));
                 let target = parts.uri.path_and_query().unwrap().as_str();
                 response.headers_mut().insert("echo-target", HeaderValue::from_str(target).unwrap());
                 response.headers_mut().insert("echo-method", HeaderValue::from_str(parts.method.as_str()).unwrap());
@@ -531,7 +543,8 @@ async fn before_application() -> Receiver {
     let url = application_over_http().await;
     let upstream: Arc<dyn UpstreamHook> =
         Arc::new(HttpUpstreamHook::new("UPSTREAM_CALL_HOOK", url.clone(), None).unwrap());
-    let proxy = Some(Proxy::new("UPSTREAM_CALL_HOOK", &url, None).unwrap());
+    let proxy = Proxy::new("UPSTREAM_CALL_HOOK", &url, None).unwrap().keeping_back(vec!["S3CRET-admin".into()]);
+    let proxy = Some(proxy);
     receiver_with(ReceiveSettings { upstream: Some(upstream), proxy, ..settings() }, &TestStore::new(Disk::Works), None)
 }
 
@@ -572,6 +585,25 @@ async fn the_proxy_changes_nothing_but_headers_of_the_connection() {
     assert_eq!((echo("method"), echo("jambonz-signature")), (Some("PUT"), Some("t=1,v1=00")));
     assert_eq!((echo("x-hop"), echo("content-length"), echo("accept-encoding")), (None, Some("800000"), None));
     assert_eq!(echo("via"), Some("1.1 codex-zammad-bridge"));
+}
+
+#[tokio::test]
+async fn the_application_shares_the_origin_of_the_admin_page_but_neither_its_session_nor_its_rights() {
+    let receiver = before_application().await;
+    for (cookie, authorization, cookie_there, authorization_there) in [
+        ("a=1; zammad_bridge_session=S3CRET;b=2", "Bearer S3CRET-admin", Some("a=1;b=2"), None),
+        ("zammad_bridge_session=S3CRET", "Basic dTpw", None, Some("Basic dTpw")),
+        ("zammad_bridge_session_2=x", "Bearer other", Some("zammad_bridge_session_2=x"), Some("Bearer other")),
+    ] {
+        let request = post("/echo", &[("cookie", cookie), ("authorization", authorization)], "{}");
+        let (_, headers, _) = ask(&receiver, request).await;
+        let echo = |name: &str| headers.get(format!("echo-{name}")).map(|value| value.to_str().unwrap());
+        assert_eq!((echo("cookie"), echo("authorization")), (cookie_there, authorization_there), "{cookie}");
+        let all = |name: &str| Vec::from_iter(headers.get_all(name).iter().map(|value| value.to_str().unwrap()));
+        assert_eq!(all("set-cookie"), ["own=1"]);
+        assert_eq!(all("content-security-policy"), ["img-src 'self'", "sandbox"]);
+        assert_eq!(all("x-content-type-options"), ["nosniff"]);
+    }
 }
 
 #[tokio::test]

@@ -15,6 +15,8 @@ use crate::clock::UnixMillis;
 
 /// How many headers of one webhook are looked at.
 const MAX_HEADERS: usize = 256;
+/// Digits of a telephone number; what has fewer is an extension, and a name as good as any.
+const MIN_NUMBER_DIGITS: usize = 7;
 
 /// The keys that the bridge adds to the data of the `tag` verb, beside the customer's own. Values are texts.
 pub mod tag_keys {
@@ -123,7 +125,7 @@ impl Webhook {
             x_display_to: metadata.display_to.as_deref(),
         });
         let is_own = |party: &Option<String>| !own_user.is_empty() && party.as_deref() == Some(own_user);
-        fact.display_from = metadata.display_from.or_else(|| is_own(&fact.from).then(|| tag.display_name()));
+        fact.display_from = metadata.display_from.or_else(|| is_own(&fact.from).then(|| names.from.clone()));
         fact.display_to = metadata.display_to;
         fact.tag = metadata.tag.map(|tag| tag.as_str().to_owned());
         fact.application_name = name.map(|name| name.as_str().to_owned());
@@ -150,8 +152,10 @@ impl Webhook {
         let mut fact = self.fact(FactSource::StatusHook, at);
         let mut tagged = self.tagged_data();
         let mut take = |key: &str| tagged.shift_remove(key).as_ref().and_then(text_of);
-        fact.tag = take(tag_keys::TAG);
-        fact.display_from = take(tag_keys::DISPLAY_FROM);
+        // What was made up from the call itself says nothing new when it comes back: a telephone call stays a plain one.
+        fact.tag = take(tag_keys::TAG).filter(|tag| !is_prefix_of_own_id(&fact, tag));
+        fact.display_from = take(tag_keys::DISPLAY_FROM)
+            .filter(|shown| !is_same_number(shown, fact.from.as_deref().unwrap_or_default()));
         fact.display_to = take(tag_keys::DISPLAY_TO);
         let tagged_name = take(tag_keys::APPLICATION_NAME);
         fact.language = take(tag_keys::LANGUAGE);
@@ -228,6 +232,22 @@ impl std::fmt::Debug for Webhook {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_set().entries(self.payload.keys().take(64)).finish()
     }
+}
+
+/// Whether `tag` is what any caller's tag is made of if none was given: the beginning of the call's identity.
+fn is_prefix_of_own_id(fact: &CallFact, tag: &str) -> bool {
+    let own = [&fact.sip_call_id, &fact.call_sid];
+    own.into_iter().flatten().any(|id| CallTag::from_call_id(id).as_str() == tag)
+}
+
+/// Whether `shown` is no more than the telephone number `from`, however it is written.
+fn is_same_number(shown: &str, from: &str) -> bool {
+    let number = |text: &str| -> Option<String> {
+        let is_of_number = |c: char| c.is_ascii_digit() || matches!(c, '+' | ' ' | '-' | '(' | ')' | '.' | '\u{a0}');
+        let digits: String = text.chars().filter(char::is_ascii_digit).collect();
+        (digits.len() >= MIN_NUMBER_DIGITS && text.chars().all(is_of_number)).then_some(digits)
+    };
+    number(shown).is_some_and(|shown| number(from) == Some(shown))
 }
 
 fn is_sip_status(status: &u16) -> bool {
@@ -340,7 +360,7 @@ mod tests {
             "X-Authenticated-User": "170@sip.example.com", "X-Application-Name": "voicebot", "X-Lang": "ru,ru"
         }}});
         let Announcement { fact, tag_data } = webhook(&hook).announcement(AT, Some(&"other".parse().unwrap()));
-        assert_eq!(fact.display_from.as_deref(), Some("webcall:kqzmwbtr"));
+        assert_eq!(fact.display_from.as_deref(), Some("webcall:kqzmwbtr → voicebot"));
         assert_eq!(tag_data[tag_keys::TAG], "kqzmwbtr");
         assert_eq!(tag_data[tag_keys::DISPLAY_FROM], "webcall:kqzmwbtr → voicebot");
         for spelling in ["customerData", "customerdata", "customer_data"] {
@@ -353,6 +373,25 @@ mod tests {
             assert_eq!(data.client_name.as_deref(), Some("Иван Иванов"));
             assert_eq!(data.extra.len(), 0, "our own keys are no customer data");
         }
+    }
+
+    #[test]
+    fn a_telephone_call_stays_one_when_its_tag_comes_back() {
+        let call =
+            |from: &str| json!({"call_sid": "s1", "sbc_callid": "kqzmwbtr-1", "from": from, "to": "+74951234567"});
+        for from in ["+79161234567", "%2B79161234567", "84951234567"] {
+            let Announcement { fact, tag_data } = webhook(&call(from)).announcement(AT, None);
+            assert_eq!((fact.tag.as_deref(), fact.display_from.as_deref()), (None, None));
+            let mut status = call(&from.replace("%2B", "+"));
+            status["customerData"] = Value::Object(tag_data);
+            let told = webhook(&status).status_fact(AT, None);
+            assert_eq!((told.tag, told.display_from), (None, None), "{from}");
+        }
+        // A tag and a name that somebody gave are kept.
+        let mut status = call("+79161234567");
+        status["customerData"] = json!({"tag": "abcdefgh", "displayFrom": "+7 916 123-45-68"});
+        let told = webhook(&status).status_fact(AT, None);
+        assert_eq!((told.tag.as_deref(), told.display_from.as_deref()), (Some("abcdefgh"), Some("+7 916 123-45-68")));
     }
 
     #[test]
