@@ -223,7 +223,7 @@ mod tests {
             (with(|r| r.call_id = "a".repeat(1_025)), "callId"),
             (
                 with(|r| {
-                    r.customer_data = Some(CustomerData::new("w").client_name("я".repeat(MAX_CUSTOMER_DATA_BYTES / 2)))
+                    r.customer_data = Some(CustomerData::new("w").client_name("я".repeat(MAX_CUSTOMER_DATA_BYTES / 2)));
                 }),
                 "customerData",
             ),
