@@ -338,12 +338,47 @@ const BENCH_EXAMPLES: &str = "\
 Measures core-sip's wire format by processor time, beside rsip and rsipstack in the same process, sofia-sip and libosip2
 (programs in C built on the spot), and JsSIP under node; a cached application name; the Zammad bridge between 64
 connections and a stand-in Zammad, with a backlog of 1,000,000 events (--quick: 50,000). Packages that are missing are installed when this is root or
-may use sudo; a peer that cannot be had is left out with a word. The report is target/bench/report.json.
+may use sudo; a peer that cannot be had is left out with a word. The report is target/bench/report.json, written anew
+after each part.
 
 Examples:
   cargo xtask bench                 some minutes; let nothing else run
   cargo xtask bench --quick         a rough figure
+  cargo xtask bench --only sip      the wire format alone
   cargo xtask bench --no-install    only the peers that are here";
+
+/// A part of `cargo xtask bench`, in the order in which they are measured.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum BenchPart {
+    Sip,
+    Names,
+    Bridge,
+}
+
+impl BenchPart {
+    pub(crate) fn name(self) -> &'static str {
+        self.name_and_help().0
+    }
+
+    fn name_and_help(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Sip => ("sip", "the wire format: time, instructions, allocations"),
+            Self::Names => ("names", "a cached application name"),
+            Self::Bridge => ("bridge", "the Zammad bridge: webhooks, deliveries, memory, starts"),
+        }
+    }
+}
+
+impl ValueEnum for BenchPart {
+    fn value_variants<'a>() -> &'a [Self] {
+        &[Self::Sip, Self::Names, Self::Bridge]
+    }
+
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        let (name, help) = self.name_and_help();
+        Some(PossibleValue::new(name).help(help))
+    }
+}
 
 #[derive(Debug, Default)]
 pub(crate) struct BenchOptions {
@@ -351,19 +386,40 @@ pub(crate) struct BenchOptions {
     pub(crate) quick: bool,
     /// Leave peers out that are not here
     pub(crate) no_install: bool,
+    /// The parts to measure; none given means all
+    pub(crate) only: Vec<BenchPart>,
 }
 
 impl BenchOptions {
+    /// Whether a part is asked for.
+    pub(crate) fn wants(&self, part: BenchPart) -> bool {
+        self.only.is_empty() || self.only.contains(&part)
+    }
+
     fn command() -> Command {
         Command::new("bench")
-            .about("The wire format beside other parsers: messages per CPU-second, instructions, allocations")
+            .about(
+                "The wire format beside other parsers: messages per CPU-second, instructions, allocations; the bridge",
+            )
             .after_help(BENCH_EXAMPLES)
             .arg(flag("quick", "Measure for a short time"))
             .arg(flag("no-install", "Leave peers out that are not here"))
+            .arg(
+                Arg::new("only")
+                    .long("only")
+                    .value_name("PART")
+                    .action(ArgAction::Append)
+                    .value_parser(value_parser!(BenchPart))
+                    .help("Measure this part; may be given several times"),
+            )
     }
 
     fn of(matches: &ArgMatches) -> Self {
-        Self { quick: matches.get_flag("quick"), no_install: matches.get_flag("no-install") }
+        Self {
+            quick: matches.get_flag("quick"),
+            no_install: matches.get_flag("no-install"),
+            only: many(matches, "only"),
+        }
     }
 }
 
@@ -459,6 +515,18 @@ mod tests {
         assert_eq!(parse("xtask demo --check"), (true, String::new()));
         assert_eq!(parse("xtask demo --check --port 5"), (true, "--port 5".to_owned()));
         assert_eq!(parse("xtask demo -- --help"), (false, "--help".to_owned()));
+    }
+
+    #[test]
+    fn a_benchmark_measures_the_parts_that_are_asked_for() {
+        let wanted = |line: &str| match parse(line.split(' ').map(OsString::from)) {
+            Ok(Task::Bench(options)) => BenchPart::value_variants().iter().map(|part| options.wants(*part)).collect(),
+            _ => Vec::new(),
+        };
+        assert_eq!(wanted("xtask bench"), [true, true, true]);
+        assert_eq!(wanted("xtask bench --only sip"), [true, false, false]);
+        assert_eq!(wanted("xtask bench --only bridge --only names"), [false, true, true]);
+        assert_eq!(wanted("xtask bench --only parser"), Vec::<bool>::new());
     }
 
     #[test]

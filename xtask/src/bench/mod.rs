@@ -21,8 +21,11 @@ mod peers;
 mod rust;
 
 use std::fs;
+use std::path::Path;
 
-use crate::cli::BenchOptions;
+use clap::ValueEnum;
+
+use crate::cli::{BenchOptions, BenchPart};
 use crate::report::{Outcome, say};
 use crate::workspace::Workspace;
 
@@ -79,32 +82,51 @@ pub(crate) fn run(workspace: &Workspace, options: &BenchOptions) -> Outcome {
 fn measure(workspace: &Workspace, options: &BenchOptions) -> Result<String, String> {
     let folder = workspace.target_folder().join("bench");
     fs::create_dir_all(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
-    let effort = Effort::of(options);
-    let load_before = load();
-    let mut figures = Figures::default();
-    let mut skipped = Vec::new();
-
-    rust::time(workspace, &folder, effort, &mut figures)?;
-    rust::allocations(workspace, &folder, &mut figures)?;
-    let programs = peers::build(workspace, &folder, options, &mut skipped);
-    peers::time(workspace, &programs, effort, &mut figures, &mut skipped);
-    peers::time_jssip(workspace, options, effort, &mut figures, &mut skipped);
-    callgrind::count(workspace, &folder, &programs, &mut figures, &mut skipped);
-
-    let mut comparisons = figures.compare();
-    comparisons.extend(names::time(workspace, &folder, effort)?);
-    comparisons.extend(bridge::measure(workspace, &folder, options)?);
     let report = folder.join("report.json");
-    fs::write(&report, figures::json(&comparisons)).map_err(|error| format!("{}: {error}", report.display()))?;
-    say("");
-    say(&figures::table(&comparisons));
+    let effort = Effort::of(options);
+    let mut skipped = Vec::new();
+    let mut comparisons: Vec<Comparison> = Vec::new();
+    for part in BenchPart::value_variants().iter().copied().filter(|part| options.wants(*part)) {
+        let load_before = load();
+        let measured = match part {
+            BenchPart::Sip => wire_format(workspace, &folder, options, effort, &mut skipped)?,
+            BenchPart::Names => names::time(workspace, &folder, effort)?,
+            BenchPart::Bridge => bridge::measure(workspace, &folder, options)?,
+        };
+        say("");
+        say(&figures::table(&measured));
+        say(&format!(
+            "{}: load of the machine (1 minute) {load_before} at the beginning, {} at the end",
+            part.name(),
+            load()
+        ));
+        // What a later part does must not cost the figures of an earlier one.
+        comparisons.extend(measured);
+        fs::write(&report, figures::json(&comparisons)).map_err(|error| format!("{}: {error}", report.display()))?;
+    }
     for why in &skipped {
         say(&format!("left out: {why}"));
     }
-    say(&format!("load of the machine (1 minute): {load_before} at the beginning, {} at the end", load()));
     let bars: Vec<&Comparison> = comparisons.iter().filter(|comparison| comparison.bar.is_some()).collect();
     let met = bars.iter().filter(|comparison| comparison.met() == Some(true)).count();
     Ok(format!("{met} of {} bars met; {}", bars.len(), report.display()))
+}
+
+fn wire_format(
+    workspace: &Workspace,
+    folder: &Path,
+    options: &BenchOptions,
+    effort: Effort,
+    skipped: &mut Vec<String>,
+) -> Result<Vec<Comparison>, String> {
+    let mut figures = Figures::default();
+    rust::time(workspace, folder, effort, &mut figures)?;
+    rust::allocations(workspace, folder, &mut figures)?;
+    let programs = peers::build(workspace, folder, options, skipped);
+    peers::time(workspace, &programs, effort, &mut figures, skipped);
+    peers::time_jssip(workspace, options, effort, &mut figures, skipped);
+    callgrind::count(workspace, folder, &programs, &mut figures, skipped);
+    Ok(figures.compare())
 }
 
 fn load() -> String {
