@@ -441,6 +441,10 @@ async fn carry_out_orders(
                     };
                     Some(MediaReply::DtmfSent(id, tone, result))
                 }
+                Some(MediaCommand::OpenAudio) => match &*session {
+                    Some(session) => Some(MediaReply::AudioOpened(session.open_audio().await)),
+                    None => None,
+                },
                 Some(MediaCommand::ReadStatistics) => match &*session {
                     Some(session) => Some(MediaReply::Statistics(session.statistics().await)),
                     None => None,

@@ -143,7 +143,8 @@ impl WebRtcEngine {
 }
 
 impl WebRtcEngineBuilder {
-    /// Where each session takes its audio from. Called once for each session, when it is made.
+    /// Where each session takes its audio from. Called once for each session, when it is made; for one whose offer was made
+    /// in advance, when its call begins.
     #[must_use]
     pub fn source(mut self, make: impl Fn() -> Result<Box<dyn AudioSource>> + Send + Sync + 'static) -> Self {
         self.source = Box::new(make);
@@ -243,7 +244,7 @@ impl MediaEngine for WebRtcEngine {
         if !unsupported.is_empty() {
             tracing::warn!(urls = ?unsupported, "left out: this engine speaks TURN over UDP only");
         }
-        let audio = (self.settings.audio)()?;
+        let audio = if settings.audio_later { None } else { Some((self.settings.audio)()?) };
         let session = session::WebRtcSession::open(self.settings.clone(), &settings, audio, notify).await?;
         Ok(Box::new(session))
     }
@@ -434,7 +435,7 @@ mod tests {
             let _ = sender.send(notice);
         });
         let media = MediaSettings::default();
-        let session = session::WebRtcSession::open(Arc::new(settings), &media, audio, notify).await.unwrap();
+        let session = session::WebRtcSession::open(Arc::new(settings), &media, Some(audio), notify).await.unwrap();
         (session, notices)
     }
 
