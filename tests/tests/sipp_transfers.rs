@@ -187,7 +187,7 @@ async fn an_attended_transfer_names_the_call_that_is_taken_over() -> Result<(), 
             let _media = Rtpengine::start(stage).await?;
             let edge = Kamailio::builder().with_rtpengine().start(stage).await?;
             let mut carol = registered(stage, &edge, "carol", 700.0).await?;
-            let named = format!("<sip:carol@{REALM}[?]Replaces=[^&]*%3Bto-tag%3D[^%]*%3Bfrom-tag%3D[^%>]*>");
+            let named = format!("<sip:carol@{REALM}[^?]*[?]Replaces=[^&]*%3Bto-tag%3D[^%]*%3Bfrom-tag%3D[^%>]*>");
             let script = is_sent_to("takes the second call over", &named).notifies("200 OK", OVER);
             let (mut phone, mut far_end) = call(stage, &edge, &is_hung_up_on(script)).await?;
             let mut asking = caller(stage, &edge, "asking", "carol", 1000.0)?;

@@ -169,7 +169,7 @@ impl SippBuilder {
             .peer_folder(self.role)
             .map_err(|source| PeerError::File { path: stage.folder().to_owned(), source })?;
         let scenario = folder.join("scenario.xml");
-        write(&scenario, &self.scenario)?;
+        write(&scenario, self.scenario.as_bytes())?;
         for (file, frequency_hz, ssrc) in
             [("first.pcap", CallerScript::FIRST_HZ, 0x1111_1111), ("second.pcap", CallerScript::SECOND_HZ, 0x2222_2222)]
         {

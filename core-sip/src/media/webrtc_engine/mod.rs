@@ -56,7 +56,9 @@ const REFLEXIVE_WAIT: Duration = Duration::from_millis(100);
 /// And how long a relayed path waits for a better one (the crate: 2 s). Where only relays are allowed there is nothing
 /// to wait for.
 const RELAY_WAIT: Duration = Duration::from_millis(500);
-/// Without any sign of the far end for so long, ICE is disconnected.
+/// Without any answer of the far end to ICE's own checks for so long, ICE is disconnected. The crate does not count RTP as a
+/// sign of life, so that a shorter time would take two checks lost on a bad network for a dead path; a media relay that was
+/// restarted is found after 5 s at the worst.
 const ICE_DISCONNECTED_AFTER: Duration = Duration::from_secs(5);
 /// And for so long after that, it has failed.
 const ICE_FAILED_AFTER: Duration = Duration::from_secs(25);
