@@ -68,6 +68,17 @@ pub struct SipClientConfig {
     pub ice_restart_after: Duration,
     /// How long a call without media may go on while they are being mended; then it ends.
     pub media_recovery_timeout: Duration,
+    /// Whether the far end of a call may ask the program to call somebody else in its place (REFER, the event
+    /// `transferRequested`). If not it hears 603: who sends us anywhere decides whom we call.
+    pub accept_transfers: bool,
+    /// Whether somebody else may take the far end's place in a call (`Replaces`, RFC 3891). It takes knowing the call's
+    /// Call-ID and both tags, as every other change of a call does.
+    pub accept_replacements: bool,
+    /// Whether the offer of the next call is made in advance as soon as the client is registered, and again after each call,
+    /// so that `start_call` sends its INVITE at once. It costs an idle client a peer connection with its sockets (some 200
+    /// KiB); the audio source is opened only by the call. On unless the program is a page, where it would ask for the
+    /// microphone: there `prepare` is called when somebody is about to call.
+    pub prepare_after_registration: bool,
     /// From where on a call counts as bad.
     pub quality_thresholds: QualityThresholds,
     /// How long a call may go without a packet from the far end before it is reported.
@@ -135,6 +146,9 @@ impl SipClientConfig {
             session_expires: Some(Duration::from_secs(1800)),
             ice_restart_after: Duration::from_secs(1),
             media_recovery_timeout: Duration::from_secs(30),
+            accept_transfers: false,
+            accept_replacements: true,
+            prepare_after_registration: cfg!(not(target_arch = "wasm32")),
             quality_thresholds: QualityThresholds::default(),
             no_packets_timeout: Duration::from_secs(10),
             extra_ca_certificates_pem: Vec::new(),
@@ -273,6 +287,8 @@ pub struct QualityThresholds {
     pub loss_percent: Option<f64>,
     /// A lower mean opinion score, 1.0 to 4.5.
     pub mos: Option<f64>,
+    /// A microphone that has given nothing but silence for so long, though it is not muted.
+    pub microphone_silence: Option<Duration>,
 }
 
 impl Default for QualityThresholds {
@@ -282,6 +298,7 @@ impl Default for QualityThresholds {
             jitter: Some(Duration::from_millis(50)),
             loss_percent: Some(5.0),
             mos: Some(3.5),
+            microphone_silence: Some(Duration::from_secs(15)),
         }
     }
 }

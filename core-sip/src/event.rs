@@ -31,6 +31,8 @@ pub enum Event {
     Hold(HoldEvent),
     /// `transfer`.
     Transfer(TransferEvent),
+    /// `transferRequested`.
+    TransferRequested(TransferRequestedEvent),
     /// `quality`.
     Quality(QualityEvent),
     /// `reconnecting`.
@@ -318,6 +320,29 @@ pub struct TransferEvent {
     pub customer_data: Option<Arc<CustomerData>>,
 }
 
+/// The far end asks us to call somebody else in its place (REFER).
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct TransferRequestedEvent {
+    /// Whom, a SIP URI.
+    pub target_uri: String,
+    /// Who asks, as the far end says (`Referred-By`, RFC 3892). It proves nothing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub referred_by: Option<String>,
+    /// The SIP Call-ID.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub call_id: Option<String>,
+    /// The call's tag.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tag: Option<String>,
+    /// The application's name, if it is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub application_name: Option<String>,
+    /// Who is calling and why.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub customer_data: Option<Arc<CustomerData>>,
+}
+
 /// What is bad about a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -331,6 +356,10 @@ pub enum QualityMeasure {
     Loss,
     /// The estimated mean opinion score.
     Mos,
+    /// How long the microphone has given nothing but silence while it should be heard, in seconds.
+    Microphone,
+    /// How long no packet has come from the far end, in seconds.
+    Packets,
 }
 
 /// A call has become bad in one respect, or good again.

@@ -11,7 +11,7 @@ use codex_core_sip::client::{
     AcceptCall, ClientCommand, ClientInput, ClientOutput, ClientSession, CommandId, MEDIA_PREPARATION_TIMEOUT,
     METRICS_INTERVAL, MediaCommand, MediaReply, PREPARED_FOR, Reply, StartCall,
 };
-use codex_core_sip::config::SipClientConfig;
+use codex_core_sip::config::{IceServer, SipClientConfig};
 use codex_core_sip::event::{CallEvent, CallState, Event, IceState, LogLevel, QualityMeasure, RegistrationState};
 use codex_core_sip::header_field::{HeaderField, HeaderName, HeaderValue};
 use codex_core_sip::media::{MediaNotice, MediaStatistics};
@@ -40,6 +40,8 @@ fn config() -> SipClientConfig {
     );
     config.target_application_name = Some("voicebot".parse().unwrap());
     config.customer_data = Some(CustomerData::new("webcall").client_name("Иван Иванов"));
+    // What it does by itself has tests of its own.
+    config.prepare_after_registration = false;
     config
 }
 
@@ -210,6 +212,7 @@ impl Line {
             MediaCommand::AcceptAnswer(_) => Some(MediaReply::AnswerTaken(failure.map_or(Ok(()), Err))),
             MediaCommand::Restart(_) => Some(MediaReply::Offer(failure.map_or_else(|| Ok(sdp("moved")), Err))),
             MediaCommand::SendDtmf(id, tone) => Some(MediaReply::DtmfSent(*id, *tone, Ok(self.rfc4733))),
+            MediaCommand::OpenAudio => Some(MediaReply::AudioOpened(failure.map_or(Ok(()), Err))),
             MediaCommand::ReadStatistics => Some(MediaReply::Statistics(self.statistics.clone())),
             _ => None,
         };
@@ -1138,4 +1141,225 @@ fn a_call_that_becomes_bad_is_told_once_and_when_it_mends() {
         (QualityMeasure::Loss, false),
     ];
     assert_eq!(told, expected);
+}
+
+fn prepares_by_itself() -> SipClientConfig {
+    SipClientConfig { prepare_after_registration: true, ..config() }
+}
+
+#[test]
+fn a_client_that_is_registered_has_the_next_offer_ready() {
+    let mut line = Line::registered(prepares_by_itself());
+    assert!(matches!(&line.media[..], [MediaCommand::CreateOffer(settings)] if settings.audio_later));
+    // It is good for as long as the machine keeps its addresses.
+    line.run(PREPARED_FOR * 5);
+    assert_eq!(offers_made(&line), 1);
+    line.ask(ClientCommand::NetworkChanged);
+    line.run(Duration::from_secs(1));
+    assert_eq!(offers_made(&line), 2);
+
+    line.media_hangs = true;
+    line.ask(ClientCommand::StartCall(Box::default()));
+    let (call, _) = line.incoming_at_edge();
+    assert!(matches!(line.media.last(), Some(MediaCommand::OpenAudio)), "it does not keep the INVITE waiting");
+    line.media_hangs = false;
+    line.edge_does(Command::Answer { call, sdp: sdp("answer"), headers: Vec::new() });
+    assert_eq!((line.client.state(), offers_made(&line)), (CallState::Connected, 2));
+    line.ask(ClientCommand::Hangup { reason: None });
+    assert_eq!(offers_made(&line), 3, "the next one is made after the call");
+    line.ask(ClientCommand::Unregister);
+    assert!(matches!(line.media.last(), Some(MediaCommand::Close)), "nobody calls without a registration");
+}
+
+#[test]
+fn an_offer_with_addresses_of_servers_is_renewed_and_one_that_failed_is_tried_again() {
+    let mut settings = prepares_by_itself();
+    settings.ice_servers =
+        vec![IceServer { urls: vec!["stun:stun.example.com".to_owned()], username: None, credential: None }];
+    let mut line = Line::registered(settings);
+    line.run(PREPARED_FOR + Duration::from_secs(1));
+    assert_eq!(offers_made(&line), 2);
+    let closed = line.media.iter().filter(|command| matches!(command, MediaCommand::Close)).count();
+    assert_eq!(closed, 1, "{:?}", line.media);
+
+    let mut line = Line::new(prepares_by_itself());
+    line.media_fails = Some(Error::Media { fault: MediaFault::Engine("no".to_owned()) });
+    line.ask(ClientCommand::Register);
+    assert_eq!(offers_made(&line), 1);
+    line.media_fails = None;
+    line.run(PREPARED_FOR + Duration::from_secs(1));
+    assert_eq!(offers_made(&line), 2);
+}
+
+#[test]
+fn preparing_by_hand_opens_the_audio_of_what_was_prepared() {
+    let mut line = Line::registered(prepares_by_itself());
+    let prepare = line.ask(ClientCommand::Prepare);
+    assert!(matches!(line.media.last(), Some(MediaCommand::OpenAudio)));
+    assert_eq!((line.answer(prepare), offers_made(&line)), (Some(Ok(Reply::Done)), 1));
+    // A microphone that cannot be opened is told, and ends a call that could not wait for it.
+    let no_microphone = Error::Audio { device: "source".to_owned(), problem: "not there".to_owned() };
+    let mut line = Line::registered(prepares_by_itself());
+    line.media_fails = Some(no_microphone.clone());
+    let prepare = line.ask(ClientCommand::Prepare);
+    assert_eq!(line.answer(prepare), Some(Err(no_microphone.clone())));
+    let mut line = Line::registered(prepares_by_itself());
+    line.media_fails = Some(no_microphone.clone());
+    line.ask(ClientCommand::StartCall(Box::default()));
+    let ended = line.call_events().into_iter().find(|call| call.state == CallState::Error).unwrap();
+    assert_eq!(ended.error, Some(no_microphone));
+}
+
+fn silences(line: &Line) -> Vec<(QualityMeasure, bool)> {
+    let of = |event: &Event| match event {
+        Event::Quality(event) if matches!(event.measure, QualityMeasure::Microphone | QualityMeasure::Packets) => {
+            Some((event.measure, event.bad))
+        }
+        _ => None,
+    };
+    line.events.iter().filter_map(of).collect()
+}
+
+#[test]
+fn a_silent_microphone_and_a_silent_far_end_are_told_apart() {
+    let (mut line, _) = Line::connected(config());
+    let mut read = |line: &mut Line, heard: Option<bool>, packets: u64, times: u32| {
+        line.statistics.source_heard = heard;
+        for _ in 0..times {
+            line.statistics.packets_received += packets;
+            line.run(METRICS_INTERVAL);
+        }
+    };
+    read(&mut line, Some(true), 250, 2);
+    // Whoever pauses for a moment is not silent, and whoever is muted is not missed.
+    read(&mut line, Some(false), 250, 2);
+    read(&mut line, None, 250, 10);
+    assert_eq!(silences(&line), []);
+    read(&mut line, Some(false), 250, 5);
+    assert_eq!(silences(&line), [(QualityMeasure::Microphone, true)]);
+    read(&mut line, Some(true), 250, 1);
+    line.events.clear();
+    read(&mut line, Some(true), 0, 3);
+    assert_eq!(silences(&line), [(QualityMeasure::Packets, true)]);
+    read(&mut line, Some(true), 1, 1);
+    assert_eq!(silences(&line), [(QualityMeasure::Packets, true), (QualityMeasure::Packets, false)]);
+}
+
+fn transferable() -> (Line, CallHandle) {
+    Line::connected(SipClientConfig { accept_transfers: true, ..config() })
+}
+
+/// The far end sends the client to somebody else.
+fn sends_on(line: &mut Line, call: CallHandle) {
+    line.edge_does(Command::Transfer { call, target: "sip:carol@sip.example.com".to_owned() });
+}
+
+fn transfer_result(line: &mut Line) -> Result<(), Error> {
+    let found = line.edge_events.iter().find_map(|event| match event {
+        UaEvent::TransferResult { result, .. } => Some(result.clone()),
+        _ => None,
+    });
+    found.expect("the far end hears how its transfer went")
+}
+
+#[test]
+fn the_program_goes_where_the_far_end_sends_it() {
+    let (mut line, call) = transferable();
+    sends_on(&mut line, call);
+    let asked = line.events.iter().any(
+        |event| matches!(event, Event::TransferRequested(asked) if asked.target_uri == "sip:carol@sip.example.com"),
+    );
+    assert!(asked, "{:#?}", line.events);
+    line.events.clear();
+    let accept = line.ask(ClientCommand::AcceptTransfer);
+    let (second, invite) = line.incoming_at_edge();
+    assert!(matches!(line.answer(accept), Some(Ok(Reply::CallId(_)))));
+    assert_eq!(header(&invite, "Referred-By").as_deref(), Some("<sip:voicebot@sip.example.com>"));
+    assert_eq!(header(&invite, "X-Lang").as_deref(), Some("en"));
+    line.edge_does(Command::Answer { call: second, sdp: sdp("answer"), headers: Vec::new() });
+    assert_eq!(line.client.state(), CallState::Connected);
+    assert_eq!(transfer_result(&mut line), Ok(()));
+    let ended: Vec<_> =
+        line.call_events().iter().filter(|e| e.state == CallState::Ended).map(|e| e.call_id.clone()).collect();
+    assert_eq!(ended.len(), 1, "the first call is over");
+    assert!(!line.call_states().contains(&CallState::Idle));
+    assert!(line.media.iter().any(|command| matches!(command, MediaCommand::Close)));
+    line.ask(ClientCommand::Hangup { reason: None });
+    assert_eq!(line.client.state(), CallState::Idle);
+}
+
+#[test]
+fn where_it_cannot_go_the_call_stays() {
+    let (mut line, call) = transferable();
+    sends_on(&mut line, call);
+    line.ask(ClientCommand::AcceptTransfer);
+    let (second, _) = line.incoming_at_edge();
+    line.events.clear();
+    line.edge_does(Command::Reject { call: second, status: StatusCode::BUSY_HERE, reason: None });
+    assert_eq!(line.call_states(), [CallState::Ended, CallState::Connected]);
+    assert!(matches!(transfer_result(&mut line), Err(Error::CallRefused { status: 486, .. })));
+    // Nor where nobody wants to go, or is asked.
+    line.edge_events.clear();
+    sends_on(&mut line, call);
+    let reject = line.ask(ClientCommand::RejectTransfer);
+    assert_eq!(line.answer(reject), Some(Ok(Reply::Done)));
+    assert!(matches!(transfer_result(&mut line), Err(Error::CallRefused { status: 603, .. })));
+    let accept = line.ask(ClientCommand::AcceptTransfer);
+    assert!(matches!(line.answer(accept), Some(Err(Error::WrongState { .. }))));
+    assert_eq!(line.client.state(), CallState::Connected);
+    let (mut line, call) = Line::connected(config());
+    sends_on(&mut line, call);
+    assert!(matches!(transfer_result(&mut line), Err(Error::CallRefused { status: 603, .. })));
+}
+
+#[test]
+fn whoever_hangs_up_on_the_way_wants_neither_call() {
+    let (mut line, call) = transferable();
+    sends_on(&mut line, call);
+    line.ask(ClientCommand::AcceptTransfer);
+    line.incoming_at_edge();
+    line.ask(ClientCommand::Hangup { reason: None });
+    assert_eq!(line.client.state(), CallState::Idle);
+    line.run(Duration::from_secs(1));
+    let ended = line.edge_events.iter().filter(|event| matches!(event, UaEvent::Ended { .. })).count();
+    assert_eq!(ended, 2);
+}
+
+#[test]
+fn somebody_else_takes_the_far_ends_place() {
+    for media_work in [true, false] {
+        let (mut line, call) = Line::connected(config());
+        let uri = line.edge.replacement_uri(call).unwrap();
+        let (_, value) = uri.split_once("?Replaces=").unwrap();
+        let value = codex_core_sip::sip::uri::unescape(value).into_owned();
+        line.events.clear();
+        line.media_fails = (!media_work).then(|| Error::Media { fault: MediaFault::NoCommonCodec });
+        line.call_client(2, &[("Replaces", &value)]);
+        line.run(Duration::from_secs(1));
+        assert_eq!(line.client.state(), CallState::Connected);
+        let told = line.events.iter().any(|event| matches!(event, Event::IncomingCall(_)));
+        assert!(!told, "who took the first call has taken this one");
+        let (ended, expected) = if media_work {
+            (call, [CallState::Connecting, CallState::Connected, CallState::Ended].as_slice())
+        } else {
+            (CallHandle(2), [CallState::Connecting, CallState::Error, CallState::Connected].as_slice())
+        };
+        assert_eq!(line.call_states(), expected);
+        let over = |event: &UaEvent| matches!(event, UaEvent::Ended { call, .. } if *call == ended);
+        assert!(line.edge_events.iter().any(over), "{:#?}", line.edge_events);
+    }
+}
+
+#[test]
+fn the_uri_for_an_attended_transfer_names_the_call() {
+    let mut line = Line::registered(config());
+    let uri = line.ask(ClientCommand::ReplacementUri);
+    assert!(matches!(line.answer(uri), Some(Err(Error::WrongState { .. }))));
+    let (mut line, _) = Line::connected(config());
+    let uri = line.ask(ClientCommand::ReplacementUri);
+    let Some(Ok(Reply::Uri(uri))) = line.answer(uri) else { panic!("{:?}", line.answers) };
+    assert!(uri.starts_with(&format!("sip:{GUID}@sip.example.com?Replaces=")), "{uri}");
+    line.ask(ClientCommand::Transfer { target_uri: uri.clone() });
+    let refer = line.sent.iter().find(|message| message.method() == Some(&Method::Refer)).unwrap();
+    assert_eq!(header(refer, "Refer-To"), Some(format!("<{uri}>")));
 }

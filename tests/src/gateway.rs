@@ -351,7 +351,7 @@ impl Edge {
     async fn event(&mut self, event: UaEvent) {
         match event {
             UaEvent::Binding { aor, contact: Some(_), expires } => self.tell(GatewayEvent::Registered { aor, expires }),
-            UaEvent::Incoming { call, message, offer } => self.incoming(call, &message, offer),
+            UaEvent::Incoming { call, message, offer, .. } => self.incoming(call, &message, offer),
             UaEvent::Confirmed { .. } => self.tell(GatewayEvent::Answered),
             UaEvent::Reoffered { call, offer } => self.reoffered(call, offer),
             UaEvent::Info { content_type, body, .. } => {

@@ -352,6 +352,7 @@ Examples:
 pub(crate) enum BenchPart {
     Sip,
     Names,
+    Clients,
     Bridge,
 }
 
@@ -364,6 +365,7 @@ impl BenchPart {
         match self {
             Self::Sip => ("sip", "the wire format: time, instructions, allocations"),
             Self::Names => ("names", "a cached application name"),
+            Self::Clients => ("clients", "idle registered clients; how fast a call begins"),
             Self::Bridge => ("bridge", "the Zammad bridge: webhooks, deliveries, memory, starts"),
         }
     }
@@ -371,7 +373,7 @@ impl BenchPart {
 
 impl ValueEnum for BenchPart {
     fn value_variants<'a>() -> &'a [Self] {
-        &[Self::Sip, Self::Names, Self::Bridge]
+        &[Self::Sip, Self::Names, Self::Clients, Self::Bridge]
     }
 
     fn to_possible_value(&self) -> Option<PossibleValue> {
@@ -523,9 +525,9 @@ mod tests {
             Ok(Task::Bench(options)) => BenchPart::value_variants().iter().map(|part| options.wants(*part)).collect(),
             _ => Vec::new(),
         };
-        assert_eq!(wanted("xtask bench"), [true, true, true]);
-        assert_eq!(wanted("xtask bench --only sip"), [true, false, false]);
-        assert_eq!(wanted("xtask bench --only bridge --only names"), [false, true, true]);
+        assert_eq!(wanted("xtask bench"), [true, true, true, true]);
+        assert_eq!(wanted("xtask bench --only sip"), [true, false, false, false]);
+        assert_eq!(wanted("xtask bench --only bridge --only names"), [false, true, false, true]);
         assert_eq!(wanted("xtask bench --only parser"), Vec::<bool>::new());
     }
 

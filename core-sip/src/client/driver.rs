@@ -12,7 +12,7 @@ use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::handle::Shared;
-use super::network_watch::watch_network;
+use super::network_watch::NetworkChanges;
 use super::session::{
     ClientCommand, ClientInput, ClientOutput, ClientSession, CommandId, DTMF_DURATION, MediaCommand, MediaReply, Reply,
 };
@@ -106,7 +106,6 @@ impl Driver {
         requests: mpsc::Receiver<Request>,
     ) {
         let (happened, inputs) = mpsc::channel(INPUT_QUEUE);
-        let watch = tokio::spawn(watch_network(happened.clone()));
         let driver = Self {
             session,
             transport,
@@ -122,13 +121,11 @@ impl Driver {
             replies: HashMap::new(),
             next_command: 0,
         };
-        tokio::spawn(async move {
-            driver.run(inputs, requests).await;
-            watch.abort();
-        });
+        tokio::spawn(driver.run(inputs, requests));
     }
 
     async fn run(mut self, mut inputs: mpsc::Receiver<ClientInput>, mut requests: mpsc::Receiver<Request>) {
+        let mut network = NetworkChanges::from_now_on();
         let destroyed = loop {
             self.carry_out();
             let due = self.session.next_timeout().map(|time| self.start + time.saturating_since(Time::ZERO));
@@ -152,6 +149,7 @@ impl Driver {
                     // Every handle is gone: nobody can want anything any more.
                     None => break None,
                 },
+                () = network.changed() => ClientInput::NetworkChanged,
                 () = timer => ClientInput::Timeout,
             };
             self.trace_received(&input);
@@ -441,6 +439,10 @@ async fn carry_out_orders(
                     };
                     Some(MediaReply::DtmfSent(id, tone, result))
                 }
+                Some(MediaCommand::OpenAudio) => match &*session {
+                    Some(session) => Some(MediaReply::AudioOpened(session.open_audio().await)),
+                    None => None,
+                },
                 Some(MediaCommand::ReadStatistics) => match &*session {
                     Some(session) => Some(MediaReply::Statistics(session.statistics().await)),
                     None => None,

@@ -175,7 +175,7 @@ impl CodexSipClient {
     pub async fn start_call(&self, call: StartCall) -> Result<String> {
         match self.ask(ClientCommand::StartCall(Box::new(call))).await? {
             Reply::CallId(call_id) => Ok(call_id),
-            Reply::Done | Reply::Alive(_) => Ok(String::new()),
+            Reply::Done | Reply::Alive(_) | Reply::Uri(_) => Ok(String::new()),
         }
     }
 
@@ -271,6 +271,52 @@ impl CodexSipClient {
     /// a `referHook`) or whom it calls does not answer, [`Error::FlowLost`] and [`Error::Timeout`] if that is not known.
     pub async fn transfer(&self, target_uri: &str) -> Result<()> {
         self.ask(ClientCommand::Transfer { target_uri: target_uri.to_owned() }).await.map(drop)
+    }
+
+    /// Sends the far end of this call to the far end of `other`'s call, which it takes over (attended transfer: REFER with
+    /// `Replaces`). Somebody was asked there first, say, whether he is there. Returns when it is there; both calls then end.
+    ///
+    /// # Errors
+    ///
+    /// As of [`Self::transfer`] and [`Self::replacement_uri`].
+    pub async fn transfer_to(&self, other: &Self) -> Result<()> {
+        self.transfer(&other.replacement_uri().await?).await
+    }
+
+    /// The URI with which somebody else takes our place at the far end of this client's call (RFC 3891), for
+    /// [`Self::transfer`] of another client. Whoever knows it can take the call over: keep it out of logs.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::WrongState`] outside of a connected call.
+    pub async fn replacement_uri(&self) -> Result<String> {
+        match self.ask(ClientCommand::ReplacementUri).await? {
+            Reply::Uri(uri) => Ok(uri),
+            Reply::Done | Reply::Alive(_) | Reply::CallId(_) => Ok(String::new()),
+        }
+    }
+
+    /// Goes where the far end has asked us to go (the event `transferRequested`, which comes only with
+    /// `accept_transfers`): calls there, and tells the far end how it goes. Returns the new Call-ID when the INVITE is on
+    /// its way. When the new call is up the old one ends; if it does not come about, the old one goes on.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::WrongState`] if nobody asks, and whatever keeps a call from being placed.
+    pub async fn accept_transfer(&self) -> Result<String> {
+        match self.ask(ClientCommand::AcceptTransfer).await? {
+            Reply::CallId(call_id) => Ok(call_id),
+            Reply::Done | Reply::Alive(_) | Reply::Uri(_) => Ok(String::new()),
+        }
+    }
+
+    /// Does not go there. The far end hears so too when nothing is said within 10 s.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::WrongState`] if nobody asks.
+    pub async fn reject_transfer(&self) -> Result<()> {
+        self.ask(ClientCommand::RejectTransfer).await.map(drop)
     }
 
     /// Says that the machine's network is another one: the connection is made anew, and the media of a call move to the

@@ -4,6 +4,7 @@ mod hold;
 mod prepare;
 mod quality_warnings;
 mod recovery;
+mod second;
 mod transfer;
 
 use std::collections::{BTreeSet, VecDeque};
@@ -18,7 +19,7 @@ use crate::error::{Error, MediaFault, Result};
 use crate::event::{
     CallEvent, CallState, DtmfEvent, Event, HoldEvent, IceEvent, IceState, IncomingCallEvent, LanguageEvent, LogEvent,
     LogLevel, MetricsEvent, QualityEvent, QualityMeasure, ReconnectingEvent, RegistrationEvent, RegistrationState,
-    TransferEvent,
+    TransferEvent, TransferRequestedEvent,
 };
 use crate::header_field::{HeaderField, HeaderName, HeaderValue};
 use crate::media::jitter_buffer;
@@ -95,9 +96,17 @@ pub enum ClientCommand {
     Unhold,
     /// Send the far end to somebody else, by REFER. Answered when it is there; the call then ends.
     Transfer {
-        /// To whom, a SIP URI with a user part.
+        /// To whom, a SIP URI with a user part; of a [`Reply::Uri`] for an attended transfer.
         target_uri: String,
     },
+    /// The URI with which somebody else takes our place at the far end of the call that is up (RFC 3891), to be given to
+    /// [`ClientCommand::Transfer`] of another client. Answered with [`Reply::Uri`].
+    ReplacementUri,
+    /// Go where the far end has asked us to go ([`Event::TransferRequested`]). Answered with [`Reply::CallId`] when the
+    /// INVITE is on its way. When the new call is up, the old one ends; if it does not come about, the old one goes on.
+    AcceptTransfer,
+    /// Do not go there. The far end hears so, too, when neither is said within 10 s.
+    RejectTransfer,
     /// The machine's network is another one: the connection is made anew and ICE restarts.
     NetworkChanged,
     /// Ask whether the edge still answers. Answered with [`Reply::Alive`].
@@ -141,6 +150,8 @@ pub enum Reply {
     CallId(String),
     /// Whether the edge answers.
     Alive(bool),
+    /// A URI.
+    Uri(String),
 }
 
 /// What happened.
@@ -266,6 +277,8 @@ pub enum MediaCommand {
     SetSpeakerMuted(bool),
     /// Send a key; answered with [`MediaReply::DtmfSent`].
     SendDtmf(CommandId, char),
+    /// Open the audio that [`MediaSettings::audio_later`] put off; answered with [`MediaReply::AudioOpened`].
+    OpenAudio,
     /// Read the statistics; answered with [`MediaReply::Statistics`].
     ReadStatistics,
     /// End the session. No order follows.
@@ -284,6 +297,8 @@ pub enum MediaReply {
     AnswerTaken(Result<()>),
     /// Whether the key could be sent by RFC 4733.
     DtmfSent(CommandId, char, Result<bool>),
+    /// Whether the audio could be opened.
+    AudioOpened(Result<()>),
     /// How the session is doing.
     Statistics(MediaStatistics),
     /// What the session noticed by itself. In a call that is up, a failed path is mended if it can be.
@@ -312,6 +327,8 @@ struct Call {
     statistics: MediaStatistics,
     last_packet: Time,
     silence_reported: bool,
+    /// Since when the microphone has given nothing, as far as that is known.
+    microphone_silent_since: Option<Time>,
     next_metrics: Option<Time>,
     /// When the media engine must have made our description.
     media_due: Option<Time>,
@@ -321,6 +338,10 @@ struct Call {
     bad: BTreeSet<QualityMeasure>,
     /// Who waits for the far end to be transferred.
     transfer_waiting: Option<CommandId>,
+    /// Whom the far end asks us to call.
+    referred_to: Option<String>,
+    /// It follows a REFER in the call that it is to take the place of.
+    follows: Option<CallHandle>,
     /// What the program asked for, to try once more if the flow is lost before the answer.
     start: StartCall,
     /// This call is the second try.
@@ -390,7 +411,11 @@ pub struct ClientSession {
     speaker_muted: bool,
     registration: Registration,
     call: Option<Call>,
+    /// The call whose place `call` is to take: it goes on until that one is up.
+    left: Option<Box<Call>>,
     prepared: Option<prepare::Prepared>,
+    /// When an offer is made in advance again, after one could not be made.
+    prepare_again_at: Option<Time>,
     next_call: u64,
     register_waiting: Vec<CommandId>,
     unregister_waiting: Vec<CommandId>,
@@ -441,7 +466,9 @@ impl ClientSession {
             speaker_muted: false,
             registration: Registration::None,
             call: None,
+            left: None,
             prepared: None,
+            prepare_again_at: None,
             next_call: 1,
             register_waiting: Vec::new(),
             unregister_waiting: Vec::new(),
@@ -479,7 +506,7 @@ impl ClientSession {
         let metrics = self.call.as_ref().and_then(|call| call.next_metrics);
         let media = self.call.as_ref().and_then(|call| call.media_due);
         let recovery = self.call.as_ref().and_then(|call| call.recovery.next_timeout());
-        let prepared = self.prepared.as_ref().map(prepare::Prepared::until);
+        let prepared = self.prepared.as_ref().and_then(prepare::Prepared::until).or(self.prepare_again_at);
         let second_try = self.call.as_ref().and_then(|call| call.second_try_until);
         [metrics, media, recovery, second_try, prepared, self.user_agent.next_timeout()].into_iter().flatten().min()
     }
@@ -556,6 +583,9 @@ impl ClientSession {
             ClientCommand::Hold => self.set_hold(id, true),
             ClientCommand::Unhold => self.set_hold(id, false),
             ClientCommand::Transfer { target_uri } => self.transfer(id, target_uri),
+            ClientCommand::ReplacementUri => self.replacement_uri(id),
+            ClientCommand::AcceptTransfer => self.accept_transfer(id),
+            ClientCommand::RejectTransfer => self.reject_transfer(id),
             ClientCommand::NetworkChanged => {
                 self.network_changed();
                 self.done(id, Ok(Reply::Done));
@@ -611,6 +641,9 @@ impl ClientSession {
             RegistrationState::Registered => Registration::Registered,
             RegistrationState::Unregistered | RegistrationState::Failed => Registration::None,
         };
+        if self.registration == Registration::None {
+            self.forget_own_preparation();
+        }
         let (level, message) = match (state, &error) {
             (_, Some(_)) => (LogLevel::Error, "registration failed"),
             (RegistrationState::Registering, None) => (LogLevel::Debug, "registering"),
@@ -640,6 +673,7 @@ impl ClientSession {
                     self.done(id, Ok(Reply::Done));
                 }
                 self.invite_if_ready();
+                self.prepare_by_itself();
             }
             (RegistrationState::Unregistered, None) => {
                 for id in std::mem::take(&mut self.unregister_waiting) {
@@ -680,11 +714,18 @@ impl ClientSession {
                 problem: "there is a call already; hang up first",
             });
         }
-        self.place_call(Some(id), start, None)
+        self.place_call(Some(id), start, None, None)
     }
 
-    /// Places a call; `instead_of` is the Call-ID of one that lost its flow before it was answered.
-    fn place_call(&mut self, id: Option<CommandId>, start: StartCall, instead_of: Option<&str>) -> Result<()> {
+    /// Places a call; `instead_of` is the Call-ID of one that lost its flow before it was answered, `follows` the call
+    /// whose far end has sent us.
+    fn place_call(
+        &mut self,
+        id: Option<CommandId>,
+        start: StartCall,
+        instead_of: Option<&str>,
+        follows: Option<CallHandle>,
+    ) -> Result<()> {
         let language = start.language.clone().unwrap_or_else(|| self.language.clone());
         let customer_data = start.customer_data.clone().or_else(|| self.config.customer_data.clone());
         let target = start.target_uri.clone().unwrap_or_else(|| self.config.target_uri.clone());
@@ -723,14 +764,14 @@ impl ClientSession {
         }
         let prepared = self.take_prepared();
         let handle = match &prepared {
-            Some((handle, _)) => *handle,
+            Some(prepared) => prepared.handle(),
             None => self.new_handle(),
         };
         let span = call_span(&tag, &call_id, &display);
         self.call = Some(Call {
             handle,
             state: CallState::Connecting,
-            step: Step::Preparing { offer: prepared.as_ref().and_then(|(_, offer)| offer.clone()) },
+            step: Step::Preparing { offer: prepared.as_ref().and_then(|prepared| prepared.offer.clone()) },
             call_id,
             tag,
             display,
@@ -745,20 +786,29 @@ impl ClientSession {
             statistics: MediaStatistics::default(),
             last_packet: self.now,
             silence_reported: false,
+            microphone_silent_since: None,
             next_metrics: None,
-            media_due: matches!(prepared, Some((_, None))).then(|| self.now + MEDIA_PREPARATION_TIMEOUT),
+            media_due: prepared
+                .as_ref()
+                .filter(|prepared| prepared.offer.is_none())
+                .map(|_| self.now + MEDIA_PREPARATION_TIMEOUT),
             recovery: recovery::Recovery::default(),
             hold: hold::Hold::default(),
             bad: BTreeSet::new(),
             transfer_waiting: None,
+            referred_to: None,
+            follows,
             start,
             is_second_try: instead_of.is_some(),
             second_try_until: instead_of.map(|_| self.now + self.config.flow_wait),
             span,
         });
         self.log_call("calling");
-        if prepared.is_none() {
-            self.order_media(MediaCommand::CreateOffer(self.media_settings()));
+        match prepared {
+            None => self.order_media(MediaCommand::CreateOffer(self.media_settings())),
+            // The INVITE does not wait for it.
+            Some(prepared) if prepared.audio_is_closed => self.order_media(MediaCommand::OpenAudio),
+            Some(_) => {}
         }
         if self.registration == Registration::Registered {
             self.set_state(CallState::Connecting);
@@ -786,13 +836,13 @@ impl ClientSession {
         };
         call.step = Step::Inviting;
         call.second_try_until = None;
-        let command = Command::Invite {
-            call: call.handle,
-            target: call.target.clone(),
-            call_id: call.call_id.clone(),
-            headers: std::mem::take(&mut call.headers),
-            offer,
-            display_name: None,
+        let (handle, call_id, headers) = (call.handle, call.call_id.clone(), std::mem::take(&mut call.headers));
+        let command = match call.follows {
+            Some(referral) => Command::Follow { referral, call: handle, call_id, headers, offer, display_name: None },
+            None => {
+                let target = call.target.clone();
+                Command::Invite { call: handle, target, call_id, headers, offer, display_name: None }
+            }
         };
         let waiting = call.waiting.take();
         let call_id = call.call_id.clone();
@@ -807,6 +857,8 @@ impl ClientSession {
     }
 
     fn hangup(&mut self, id: CommandId, reason: Option<String>) {
+        // Whoever hangs up on the way from one call to another wants neither.
+        self.end_left("hung up");
         let Some(call) = &self.call else {
             return self.done(id, Err(Error::WrongState { operation: "hangup", problem: "there is no call" }));
         };
@@ -883,9 +935,11 @@ impl ClientSession {
     }
 
     fn destroy(&mut self, id: CommandId) {
+        self.end_left("the client is destroyed");
         if self.call.is_some() {
             self.end_call(CallState::Ended, Some("the client is destroyed".to_owned()), None, None);
         }
+        self.prepare_again_at = None;
         self.drop_prepared();
         self.agent(Input::Command(Command::Destroy));
         let waiting = [
@@ -927,14 +981,12 @@ impl ClientSession {
             self.done(id, Err(error));
         }
         let keys = std::mem::take(&mut self.dtmf_waiting);
-        if let Some(id) = call.transfer_waiting.take() {
-            self.done(id, Err(Error::WrongState { operation: "transfer", problem: "the call ended meanwhile" }));
-        }
-        for id in std::mem::take(&mut call.hold.waiting) {
-            self.done(id, Err(Error::WrongState { operation: "hold", problem: "the call ended meanwhile" }));
-        }
+        self.fail_waiting(&mut call);
         for id in keys.into_iter().chain(std::mem::take(&mut self.info_waiting).into_iter().map(|(_, id)| id)) {
             self.done(id, Err(Error::WrongState { operation: "send_dtmf", problem: "the call ended meanwhile" }));
+        }
+        if self.return_to_left() {
+            return;
         }
         self.event(Event::Call(CallEvent {
             state: CallState::Idle,
@@ -943,6 +995,18 @@ impl ClientSession {
             error: None,
             ..call_event(&call)
         }));
+        self.prepare_by_itself();
+    }
+
+    /// Whoever waits for something in a call that has ended hears so.
+    fn fail_waiting(&mut self, call: &mut Call) {
+        let problem = "the call ended meanwhile";
+        if let Some(id) = call.transfer_waiting.take() {
+            self.done(id, Err(Error::WrongState { operation: "transfer", problem }));
+        }
+        for id in std::mem::take(&mut call.hold.waiting) {
+            self.done(id, Err(Error::WrongState { operation: "hold", problem }));
+        }
     }
 
     /// Ends the call at the far end too, because of a fault of ours.
@@ -1015,6 +1079,8 @@ impl ClientSession {
             MediaReply::Offer(Err(error)) | MediaReply::Answer(Err(error)) | MediaReply::AnswerTaken(Err(error)) => {
                 self.fail_call(error);
             }
+            MediaReply::AudioOpened(Ok(())) => {}
+            MediaReply::AudioOpened(Err(error)) => self.fail_call(error),
             MediaReply::Statistics(statistics) => self.statistics(statistics),
             MediaReply::Notice(MediaNotice::Ice(state)) => {
                 call.ice = Some(state);
@@ -1060,6 +1126,7 @@ impl ClientSession {
         if let Some(id) = waiting {
             self.done(id, Ok(Reply::Done));
         }
+        self.end_left("replaced");
     }
 
     fn metrics_due(&mut self) {
@@ -1120,17 +1187,29 @@ impl ClientSession {
         };
         let up = call.step == Step::Up;
         let mut report = None;
+        let without = now - call.last_packet;
         if received > 0 {
             call.last_packet = now;
             if call.silence_reported {
                 call.silence_reported = false;
                 report = Some((LogLevel::Info, "audio packets come again", None));
             }
-        } else if expected && up && !call.silence_reported && now - call.last_packet >= limit {
+        } else if expected && up && !call.silence_reported && without >= limit {
             call.silence_reported = true;
-            let fault = MediaFault::NoPackets { after: now - call.last_packet };
+            let fault = MediaFault::NoPackets { after: without };
             report = Some((LogLevel::Error, "no audio packets from the far end", Some(Error::Media { fault })));
         }
+        match after.source_heard {
+            Some(true) => call.microphone_silent_since = None,
+            Some(false) => {
+                call.microphone_silent_since.get_or_insert(now);
+            }
+            // Muted, or on hold: what the microphone does is not known, and nobody misses it.
+            None => call.microphone_silent_since = call.microphone_silent_since.and(Some(now)),
+        }
+        let source =
+            after.source_heard.map(|_| call.microphone_silent_since.map_or(Duration::ZERO, |since| now - since));
+        let packets = (received > 0).then_some(Duration::ZERO).or(call.silence_reported.then_some(without));
         let context = call_context(call);
         let measured = [
             (QualityMeasure::RoundTripTime, event.rtt_ms),
@@ -1141,6 +1220,8 @@ impl ClientSession {
         self.event(Event::Metrics(event));
         if up {
             self.warn_of_quality(&measured);
+            self.warn_of_silence(QualityMeasure::Microphone, source);
+            self.warn_of_silence(QualityMeasure::Packets, packets);
         }
         if let Some((level, message, error)) = report {
             self.log(level, message, context, error.as_ref());
@@ -1187,6 +1268,7 @@ impl ClientSession {
         MediaSettings {
             ice_servers: self.config.ice_servers.clone(),
             ice_transport_policy: self.config.ice_transport_policy,
+            audio_later: false,
         }
     }
 
@@ -1267,6 +1349,7 @@ impl ClientSession {
             UaEvent::Direction { call, direction, held, held_by_far_end } => {
                 self.direction_changed(call, direction, held, held_by_far_end);
             }
+            UaEvent::Referred { call, target, referred_by } => self.referred(call, target, referred_by),
             UaEvent::TransferProgress { call, status, phrase } => self.transfer_progress(call, status, phrase),
             UaEvent::TransferResult { call, result } => self.transfer_answered(call, result),
             UaEvent::HoldResult { call, result } => self.hold_answered(call, &result),
@@ -1278,7 +1361,7 @@ impl ClientSession {
                     self.restart_media();
                 }
             }
-            UaEvent::Incoming { call, message, offer } => self.incoming(call, &message, offer),
+            UaEvent::Incoming { call, message, offer, replaces } => self.incoming(call, &message, offer, replaces),
             UaEvent::Ended { call, cause, reason, error, .. } => self.ended(call, cause, reason, error),
             UaEvent::Info { call, content_type, body } => self.info(call, &content_type, &body),
             // The answer of a call that is over by now has nobody to hear it.
@@ -1346,7 +1429,7 @@ impl ClientSession {
         }
     }
 
-    fn incoming(&mut self, handle: CallHandle, message: &Message, offer: Option<String>) {
+    fn incoming(&mut self, handle: CallHandle, message: &Message, offer: Option<String>, replaces: Option<CallHandle>) {
         let received = ReceivedMetadata::from_headers(message.header_lines());
         let call_id = message.call_id().unwrap_or_default().to_owned();
         let tag = received.tag.clone().unwrap_or_else(|| CallTag::from_call_id(&call_id));
@@ -1369,6 +1452,7 @@ impl ClientSession {
             x_display_from: received.display_from.as_deref(),
             x_display_to: received.display_to.as_deref(),
         });
+        let takes_over = replaces.is_some_and(|replaced| self.leave_for_replacement(replaced));
         if self.call.is_some() {
             let mut context = Map::new();
             context.insert("tag".to_owned(), Value::from(tag.to_string()));
@@ -1408,12 +1492,15 @@ impl ClientSession {
             statistics: MediaStatistics::default(),
             last_packet: self.now,
             silence_reported: false,
+            microphone_silent_since: None,
             next_metrics: None,
             media_due: None,
             recovery: recovery::Recovery::default(),
             hold: hold::Hold::default(),
             bad: BTreeSet::new(),
             transfer_waiting: None,
+            referred_to: None,
+            follows: None,
             start: StartCall::default(),
             is_second_try: false,
             second_try_until: None,
@@ -1421,6 +1508,11 @@ impl ClientSession {
         });
         for problem in &received.problems {
             self.log(LogLevel::Warn, "the caller's data cannot be read", Map::new(), Some(problem));
+        }
+        if takes_over {
+            // Who took the call before has taken this one.
+            self.log_call("another takes the call over");
+            return self.take_over();
         }
         self.log_call("incoming call");
         self.set_state(CallState::Incoming);
@@ -1441,7 +1533,7 @@ impl ClientSession {
             self.done(id, result);
         }
         if !self.is_current(handle) {
-            return;
+            return self.left_ended(handle, cause, reason);
         }
         if matches!(error, Some(Error::FlowLostDuringSetup)) && self.try_once_more() {
             return;
@@ -1510,6 +1602,8 @@ fn user_agent_config(config: &SipClientConfig) -> UserAgentConfig {
         infinite_reconnect: config.infinite_reconnect,
         keep_alive_interval: config.keep_alive_interval,
         no_answer_timeout: config.no_answer_timeout,
+        accept_referrals: config.accept_transfers,
+        accept_replaces: config.accept_replacements,
         backoff: config.reconnect_backoff,
         flow_wait: config.flow_wait,
         session_expires: config.session_expires,

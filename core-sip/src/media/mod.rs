@@ -95,6 +95,9 @@ pub struct MediaSettings {
     pub ice_servers: Vec<IceServer>,
     /// Whether direct paths may be used.
     pub ice_transport_policy: IceTransportPolicy,
+    /// Audio source and sink are not opened with the session but by [`MediaSession::open_audio`]: an offer that is made in
+    /// advance needs no microphone. An engine that does not know how opens them at once.
+    pub audio_later: bool,
 }
 
 /// Tells the call about what its media session noticed.
@@ -149,6 +152,16 @@ pub trait MediaSession: Send + Sync {
     /// Forgets the offer of [`MediaSession::restart_offer`], which the far end did not accept; what was before goes on.
     async fn rollback(&self) {}
 
+    /// Opens the audio source and sink of a session that was made with [`MediaSettings::audio_later`]. In any other there is
+    /// nothing to do.
+    ///
+    /// # Errors
+    ///
+    /// [`crate::Error::Audio`] if a device cannot be opened.
+    async fn open_audio(&self) -> Result<()> {
+        Ok(())
+    }
+
     /// Who sends from now on (RFC 3264 §8.4). While we hold (`SendOnly`), silence is sent and nothing is played; while
     /// only the far end sends (`RecvOnly`), nothing is sent. By default it is not heeded.
     fn set_direction(&self, direction: Direction) {
@@ -200,6 +213,9 @@ pub struct MediaStatistics {
     pub jitter: Option<Duration>,
     /// Round-trip time of the ICE path, else of RTCP.
     pub round_trip_time: Option<Duration>,
+    /// Whether the audio source has given anything but silence since the last reading; `None` if nobody knows, or it is not
+    /// sent because of mute or hold.
+    pub source_heard: Option<bool>,
     /// The codec in use, such as `PCMU` or `opus`.
     pub codec: Option<String>,
 }

@@ -1,9 +1,10 @@
 //! What a client remembers of its registration (RFC 3261 §10.2, RFC 5626 §4.2), and when it is due again.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use crate::error::ParseError;
-use crate::sip::header::Name;
+use crate::sip::header::{Name, NameAddr};
 use crate::sip::message::Message;
 use crate::sip::uri::Uri;
 
@@ -87,21 +88,18 @@ impl Registration {
         if contacts.is_empty() {
             return Ok(Some(whole.unwrap_or(self.requested)));
         }
-        let ours = Uri::parse(contact_uri)?;
-        let instance = format!("<{instance}>");
-        let reg_id = reg_id.map(|number| number.to_string());
-        for contact in &contacts {
-            let is = |name: &str, value: &str| {
-                contact.param(name).flatten().is_some_and(|found| found.eq_ignore_ascii_case(value))
-            };
-            let same_instance =
-                is("+sip.instance", &instance) && reg_id.as_ref().is_none_or(|reg_id| is("reg-id", reg_id));
-            if same_instance || contact.parse_uri().is_ok_and(|uri| uri.equivalent(&ours)) {
-                let own = contact.param("expires").flatten();
-                return Ok(Some(seconds(own.as_deref()).or(whole).unwrap_or(self.requested)));
-            }
-        }
-        Ok(None)
+        Ok(ours(&contacts, contact_uri, instance, reg_id)?.map(|contact| {
+            let own = contact.param("expires").flatten();
+            seconds(own.as_deref()).or(whole).unwrap_or(self.requested)
+        }))
+    }
+
+    /// The GRUU that a 2xx gives to our contact (RFC 5627 §4.2): the public one, else the temporary one.
+    #[must_use]
+    pub fn gruu(response: &Message, contact_uri: &str, instance: &str, reg_id: Option<u32>) -> Option<String> {
+        let contacts = response.contacts().ok()?;
+        let contact = ours(&contacts, contact_uri, instance, reg_id).ok()??;
+        ["pub-gruu", "temp-gruu"].iter().find_map(|name| contact.param(name).flatten().map(Cow::into_owned))
     }
 
     /// How long after a grant of `expires` the refresh begins: half of it at the latest when it is short.
@@ -116,6 +114,25 @@ impl Registration {
     pub fn answer_within(expires: Duration, transaction_timeout: Duration) -> Duration {
         (expires / 4).max(SHORTEST_REFRESH).min(transaction_timeout)
     }
+}
+
+/// Our contact among those of an answer.
+fn ours<'a, 'm>(
+    contacts: &'a [NameAddr<'m>],
+    contact_uri: &str,
+    instance: &str,
+    reg_id: Option<u32>,
+) -> Result<Option<&'a NameAddr<'m>>, ParseError> {
+    let ours = Uri::parse(contact_uri)?;
+    let instance = format!("<{instance}>");
+    let reg_id = reg_id.map(|number| number.to_string());
+    Ok(contacts.iter().find(|contact| {
+        let is = |name: &str, value: &str| {
+            contact.param(name).flatten().is_some_and(|found| found.eq_ignore_ascii_case(value))
+        };
+        let same_instance = is("+sip.instance", &instance) && reg_id.as_ref().is_none_or(|reg_id| is("reg-id", reg_id));
+        same_instance || contact.parse_uri().is_ok_and(|uri| uri.equivalent(&ours))
+    }))
 }
 
 /// Delta seconds (RFC 3261 §20.19); what overflows is the largest number that there is room for.

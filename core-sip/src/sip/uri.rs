@@ -682,6 +682,22 @@ pub fn escape_user(text: &str) -> String {
     escaped
 }
 
+/// `text` as it stands in the value of a header of a URI (RFC 3261 §25.1, `hvalue`): what is not unreserved becomes `%HH`.
+pub(crate) fn escape_header(text: &str) -> String {
+    use core::fmt::Write as _;
+
+    let mut escaped = String::with_capacity(text.len() + 8);
+    for &b in text.as_bytes() {
+        if b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.' | b'!' | b'~' | b'*' | b'\'' | b'(' | b')') {
+            escaped.push(char::from(b));
+        } else {
+            // Writing to a string does not fail.
+            let _ = write!(escaped, "%{b:02X}");
+        }
+    }
+    escaped
+}
+
 /// Resolves the escapes of what is not reserved and writes the others in upper case, so that equal text means equal
 /// (RFC 3261 §19.1.4: a character outside of `reserved` equals its escape, others do not).
 fn normalized(text: &str) -> Cow<'_, str> {

@@ -20,6 +20,7 @@ mod kamailio;
 mod process;
 mod rtpengine;
 mod sipp;
+mod sipp_script;
 
 use std::io;
 use std::path::PathBuf;
@@ -32,6 +33,7 @@ pub use coturn::Coturn;
 pub use kamailio::{Digest, InviteChallenge, Kamailio, KamailioBuilder};
 pub use rtpengine::Rtpengine;
 pub use sipp::{CallerScript, Sipp, SippBuilder, VoicebotScript};
+pub use sipp_script::{Sdp, SippScript};
 
 /// The realm and domain that the edge serves; `<user>@sip.example.test` with [`PASSWORD`] may register.
 pub const REALM: &str = "sip.example.test";

@@ -1,10 +1,12 @@
 //! SIPp as voicebot and as caller, with the scenario files of `tests/peers/sipp/`.
 
+use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 use std::time::Duration;
 
 use super::process::{Port, Process, Program, write};
+use super::sipp_script::SippScript;
 use super::{PeerError, ports};
 use crate::rtp_recording;
 use crate::scenario::Stage;
@@ -86,7 +88,7 @@ impl CallerScript {
 #[derive(Debug, Clone)]
 pub struct SippBuilder {
     role: &'static str,
-    scenario: &'static str,
+    scenario: Cow<'static, str>,
     variables: Vec<(&'static str, Duration)>,
     sip_port: u16,
     rtp_port: u16,
@@ -112,6 +114,14 @@ impl SippBuilder {
     #[must_use]
     pub fn calls(mut self, calls: u32) -> Self {
         self.calls = calls;
+        self
+    }
+
+    /// Makes it the second voicebot, at 127.0.0.1:5092, where the edge sends what is for `second-voicebot`, and beside the
+    /// first one what is for `two-voicebots`.
+    #[must_use]
+    pub fn second(mut self) -> Self {
+        (self.role, self.sip_port, self.rtp_port) = ("voicebot 2", ports::CALLER_SIP, ports::CALLER_RTP);
         self
     }
 
@@ -159,7 +169,7 @@ impl SippBuilder {
             .peer_folder(self.role)
             .map_err(|source| PeerError::File { path: stage.folder().to_owned(), source })?;
         let scenario = folder.join("scenario.xml");
-        write(&scenario, self.scenario)?;
+        write(&scenario, self.scenario.as_bytes())?;
         for (file, frequency_hz, ssrc) in
             [("first.pcap", CallerScript::FIRST_HZ, 0x1111_1111), ("second.pcap", CallerScript::SECOND_HZ, 0x2222_2222)]
         {
@@ -252,7 +262,7 @@ impl Sipp {
         };
         SippBuilder {
             role: "voicebot",
-            scenario,
+            scenario: Cow::Borrowed(scenario),
             variables,
             sip_port: ports::VOICEBOT_SIP,
             rtp_port: ports::VOICEBOT_RTP,
@@ -281,7 +291,7 @@ impl Sipp {
         };
         SippBuilder {
             role: "caller",
-            scenario,
+            scenario: Cow::Borrowed(scenario),
             variables,
             sip_port: ports::CALLER_SIP,
             rtp_port: ports::CALLER_RTP,
@@ -295,6 +305,18 @@ impl Sipp {
                 user_to_user: "626f74;encoding=hex".to_owned(),
             }),
         }
+    }
+
+    /// One that does what a script says: a voicebot at 127.0.0.1:5090, or a caller of `<user>@sip.example.test`.
+    #[must_use]
+    pub fn scripted(script: &SippScript, user: &str) -> SippBuilder {
+        let mut builder = if script.is_caller() {
+            Self::caller(CallerScript::IsRefused, user)
+        } else {
+            Self::voicebot(VoicebotScript::Busy)
+        };
+        builder.scenario = Cow::Owned(script.xml());
+        builder
     }
 
     /// Every message that it sent and received so far, byte for byte.

@@ -159,6 +159,8 @@ pub(crate) fn write(json: &mut Json, event: &Event) {
                     QualityMeasure::RoundTripTime => "roundTripTime",
                     QualityMeasure::Jitter => "jitter",
                     QualityMeasure::Loss => "loss",
+                    QualityMeasure::Microphone => "microphone",
+                    QualityMeasure::Packets => "packets",
                     _ => "mos",
                 },
             );
@@ -362,9 +364,14 @@ mod tests {
                 customer_data: data(),
             }));
         }
-        for measure in
-            [QualityMeasure::RoundTripTime, QualityMeasure::Jitter, QualityMeasure::Loss, QualityMeasure::Mos]
-        {
+        for measure in [
+            QualityMeasure::RoundTripTime,
+            QualityMeasure::Jitter,
+            QualityMeasure::Loss,
+            QualityMeasure::Mos,
+            QualityMeasure::Microphone,
+            QualityMeasure::Packets,
+        ] {
             events.push(Event::Quality(QualityEvent {
                 measure,
                 bad: measure == QualityMeasure::Mos,

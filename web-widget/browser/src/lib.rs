@@ -88,7 +88,7 @@ impl Core {
     }
 
     /// A command without arguments, or with one: `register unregister prepare hangup reject mute speaker dtmf hold unhold
-    /// transfer check language accept destroy`. Its answer is the output that has this `id`.
+    /// transfer replacement check language accept destroy`. Its answer is the output that has this `id`.
     pub fn command(&mut self, now: f64, id: u32, name: &str, argument: Option<String>) {
         let on = || argument.as_deref() == Some("1");
         let language =
@@ -99,6 +99,7 @@ impl Core {
             "prepare" => ClientCommand::Prepare,
             "hold" => ClientCommand::Hold,
             "unhold" => ClientCommand::Unhold,
+            "replacement" => ClientCommand::ReplacementUri,
             "transfer" => ClientCommand::Transfer { target_uri: argument.unwrap_or_default() },
             "hangup" => ClientCommand::Hangup { reason: argument },
             "reject" => ClientCommand::RejectIncomingCall { reason: argument },
@@ -244,6 +245,7 @@ impl Core {
         packets_lost: f64,
         jitter_ms: Option<f64>,
         round_trip_ms: Option<f64>,
+        source_heard: Option<bool>,
         codec: Option<String>,
     ) {
         let duration = |ms: f64| Duration::from_micros(whole(ms * 1000.0));
@@ -255,6 +257,7 @@ impl Core {
             packets_lost: whole(packets_lost),
             jitter: jitter_ms.map(duration),
             round_trip_time: round_trip_ms.map(duration),
+            source_heard,
             codec,
         };
         self.media(now, call, MediaReply::Statistics(statistics));
@@ -391,7 +394,7 @@ fn done(json: &mut Json, id: u64, result: Result<Reply, Error>) {
             json.text("done");
             json.number(id);
             match reply {
-                Reply::CallId(call_id) => json.text(&call_id),
+                Reply::CallId(text) | Reply::Uri(text) => json.text(&text),
                 Reply::Alive(alive) => json.flag(alive),
                 _ => json.null(),
             }

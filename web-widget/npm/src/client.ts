@@ -151,6 +151,14 @@ export class CodexSipClient {
   }
 
   /**
+   * The URI with which somebody else takes our place at the far end of this call, for `transfer` of another client: an
+   * attended transfer. Whoever knows it can take the call over.
+   */
+  async replacementUri(): Promise<string> {
+    return (await this.#command('replacement')) as string;
+  }
+
+  /**
    * Opens the microphone and makes the offer of the next call, so that {@link startCall} calls at once: for the moment in
    * which somebody is about to call. Kept for a minute. Comes back when the offer is there.
    */

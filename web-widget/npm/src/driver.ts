@@ -264,6 +264,7 @@ export class Driver {
               s.packetsLost,
               s.jitterMs,
               s.roundTripMs,
+              s.sourceHeard,
               s.codec,
             ),
           );

@@ -35,8 +35,13 @@ export interface Statistics {
   packetsLost: number;
   jitterMs?: number | undefined;
   roundTripMs?: number | undefined;
+  /** Whether the microphone has given anything since the last reading. */
+  sourceHeard?: boolean | undefined;
   codec?: string | undefined;
 }
+
+/** Squares of a full-scale amplitude times seconds: less in 5 s is below -70 dBFS. */
+const SILENT_ENERGY = 5e-7;
 
 const NOTHING: Statistics = { packetsSent: 0, bytesSent: 0, packetsReceived: 0, bytesReceived: 0, packetsLost: 0 };
 
@@ -59,6 +64,8 @@ export class MediaSession {
   #before: Statistics = { ...NOTHING };
   #own: HTMLAudioElement | undefined;
   #muted = false;
+  /** Of the microphone, at the last reading. */
+  #energy = 0;
   #speakerMuted = false;
   #closed = false;
   #answer: string | undefined;
@@ -215,6 +222,11 @@ export class MediaSession {
         found.codec = codec?.mimeType?.split('/')[1];
       } else if (entry['type'] === 'candidate-pair' && entry['nominated'] === true && 'currentRoundTripTime' in entry) {
         found.roundTripMs = number('currentRoundTripTime') * 1000;
+      } else if (entry['type'] === 'media-source' && 'totalAudioEnergy' in entry) {
+        // A microphone that works hears the room; what is muted or on hold is silent for another reason.
+        const energy = number('totalAudioEnergy');
+        if (!this.#muted && this.#direction === 'sendrecv') found.sourceHeard = energy - this.#energy > SILENT_ENERGY;
+        this.#energy = energy;
       }
     });
     return found;
@@ -276,7 +288,13 @@ export class MediaSession {
 
   /** `connection` takes the place of the one that was in use. */
   async #goOver(connection: RTCPeerConnection): Promise<void> {
-    const { jitterMs: _jitter, roundTripMs: _roundTrip, codec: _codec, ...sums } = await this.statistics();
+    const {
+      jitterMs: _jitter,
+      roundTripMs: _roundTrip,
+      sourceHeard: _heard,
+      codec: _codec,
+      ...sums
+    } = await this.statistics();
     if (this.#closed) return connection.close();
     this.#before = sums;
     this.#connection?.close();

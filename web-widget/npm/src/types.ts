@@ -199,8 +199,11 @@ export interface TransferEvent {
 
 /** The call has become bad in one respect, or good again. */
 export interface QualityEvent {
-  /** In which: round-trip time and jitter in milliseconds, loss in percent, mean opinion score. */
-  measure: 'roundTripTime' | 'jitter' | 'loss' | 'mos';
+  /**
+   * In which: round-trip time and jitter in milliseconds, loss in percent, mean opinion score; for how many seconds nothing
+   * has come from the microphone, or from the far end.
+   */
+  measure: 'roundTripTime' | 'jitter' | 'loss' | 'mos' | 'microphone' | 'packets';
   /** Whether it is bad now. */
   bad: boolean;
   /** What was measured, in the measure's unit. */

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use super::figures::{Comparison, Figure, Unit};
+use super::figures::{Comparison, Unit, told_value};
 use super::rust::cargo;
 use crate::cli::BenchOptions;
 use crate::process::Captured;
@@ -59,29 +59,11 @@ pub(super) fn measure(workspace: &Workspace, folder: &Path, options: &BenchOptio
 }
 
 fn compare(told: &str) -> Result<Vec<Comparison>, String> {
-    let value = |wanted: &str| -> Result<f64, String> {
-        let line = told.lines().filter_map(|line| line.split_once(' ')).find(|(name, _)| *name == wanted);
-        line.and_then(|(_, value)| value.parse().ok()).ok_or_else(|| format!("the load told no {wanted}"))
-    };
-    let lost = value("lost")?;
+    let lost = told_value(told, "lost")?;
     if lost > 0.0 {
         return Err(format!("{lost} events were lost"));
     }
-    FIGURES
-        .iter()
-        .map(|(name, title, unit, bar)| {
-            let figure = |value| Figure { value, spread: 0.0 };
-            let ours = value(name)?;
-            Ok(Comparison {
-                name: (*title).to_owned(),
-                ours: figure(ours),
-                peer: figure(bar.unwrap_or(ours)),
-                peer_name: if bar.is_some() { "the bar" } else { "" },
-                unit: *unit,
-                bar: bar.map(|_| 1.0),
-            })
-        })
-        .collect()
+    FIGURES.iter().map(|(name, title, unit, bar)| Comparison::against_bar(told, name, title, *unit, *bar)).collect()
 }
 
 #[cfg(test)]

@@ -15,6 +15,8 @@ pub(super) enum Unit {
     PerSecond,
     Milliseconds,
     Mebibytes,
+    Kibibytes,
+    Microseconds,
     Requests,
 }
 
@@ -28,13 +30,15 @@ impl Unit {
             Self::PerSecond => "per second",
             Self::Milliseconds => "milliseconds",
             Self::Mebibytes => "MiB",
+            Self::Kibibytes => "KiB",
+            Self::Microseconds => "microseconds",
             Self::Requests => "requests",
         }
     }
 
     /// Whether less is better.
     fn is_cost(self) -> bool {
-        matches!(self, Self::Milliseconds | Self::Mebibytes | Self::Requests)
+        matches!(self, Self::Milliseconds | Self::Mebibytes | Self::Kibibytes | Self::Microseconds | Self::Requests)
     }
 }
 
@@ -122,6 +126,26 @@ pub(super) struct Comparison {
 }
 
 impl Comparison {
+    /// A figure that a program has told, a line `name value` among others, beside its bar.
+    pub(super) fn against_bar(
+        told: &str,
+        name: &str,
+        title: &str,
+        unit: Unit,
+        bar: Option<f64>,
+    ) -> Result<Self, String> {
+        let figure = |value| Figure { value, spread: 0.0 };
+        let ours = told_value(told, name)?;
+        Ok(Self {
+            name: title.to_owned(),
+            ours: figure(ours),
+            peer: figure(bar.unwrap_or(ours)),
+            peer_name: if bar.is_some() { "the bar" } else { "" },
+            unit,
+            bar: bar.map(|_| 1.0),
+        })
+    }
+
     /// How many times as good ours is: ours divided by the peer's, or the reverse where less is better.
     fn ratio(&self) -> f64 {
         let (better, worse) =
@@ -133,6 +157,12 @@ impl Comparison {
     pub(super) fn met(&self) -> Option<bool> {
         self.bar.map(|bar| self.ratio() >= bar)
     }
+}
+
+/// A figure among the lines `name value` that a program has printed.
+pub(super) fn told_value(told: &str, wanted: &str) -> Result<f64, String> {
+    let line = told.lines().filter_map(|line| line.split_once(' ')).find(|(name, _)| *name == wanted);
+    line.and_then(|(_, value)| value.parse().ok()).ok_or_else(|| format!("the program told no {wanted}"))
 }
 
 /// The report: a list of objects, one a line.

@@ -1,11 +1,12 @@
-//! `cargo xtask bench`: core-sip's wire format beside other parsers, jambonz-api's memory of names beside moka alone, and
-//! the Zammad bridge under load, in one run on one machine.
+//! `cargo xtask bench`: core-sip's wire format beside other parsers, its clients, jambonz-api's memory of names beside moka
+//! alone, and the Zammad bridge under load, in one run on one machine.
 //!
 //! ```text
 //! figures    medians, their spread, the report and its table
 //! rust       core-sip, rsip, rsipstack in one process (criterion), their allocations
 //! peers      sofia-sip, libosip2 (built on the spot), JsSIP (node)
 //! names      a cached application name
+//! clients    core-sip's clients: what an idle one costs, how fast a call begins
 //! bridge     the Zammad bridge: webhooks, deliveries, memory, starts
 //! callgrind  instructions, which repeat whatever else the machine does
 //! ```
@@ -15,6 +16,7 @@
 
 mod bridge;
 mod callgrind;
+mod clients;
 mod figures;
 mod names;
 mod peers;
@@ -91,6 +93,7 @@ fn measure(workspace: &Workspace, options: &BenchOptions) -> Result<String, Stri
         let measured = match part {
             BenchPart::Sip => wire_format(workspace, &folder, options, effort, &mut skipped)?,
             BenchPart::Names => names::time(workspace, &folder, effort)?,
+            BenchPart::Clients => clients::measure(workspace, &folder, options)?,
             BenchPart::Bridge => bridge::measure(workspace, &folder, options)?,
         };
         say("");

@@ -30,7 +30,7 @@ impl ClientSession {
     }
 
     pub(super) fn hold_answered(&mut self, handle: CallHandle, result: &Result<()>) {
-        let Some(call) = self.call.as_mut().filter(|call| call.handle == handle) else { return };
+        let Some(call) = self.call_of(handle) else { return };
         for id in std::mem::take(&mut call.hold.waiting) {
             self.done(id, result.clone().map(|()| Reply::Done));
         }

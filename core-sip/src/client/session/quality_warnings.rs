@@ -1,5 +1,7 @@
 //! Calls that become bad, and good again.
 
+use std::time::Duration;
+
 use super::{ClientSession, QualityEvent, QualityMeasure, milliseconds};
 use crate::event::Event;
 
@@ -17,6 +19,7 @@ impl ClientSession {
                 QualityMeasure::Jitter => thresholds.jitter.map(milliseconds),
                 QualityMeasure::Loss => thresholds.loss_percent,
                 QualityMeasure::Mos => thresholds.mos,
+                QualityMeasure::Microphone | QualityMeasure::Packets => None,
             };
             // What was not measured is neither good nor bad.
             let (Some(value), Some(threshold), Some(call)) = (*value, threshold, &mut self.call) else { continue };
@@ -27,25 +30,37 @@ impl ClientSession {
                 (_, false) => value > threshold,
                 (_, true) => value > threshold * RECOVERED_AT,
             };
-            if bad == was_bad {
-                continue;
-            }
-            if bad {
-                call.bad.insert(*measure);
-            } else {
-                call.bad.remove(measure);
-            }
-            let event = QualityEvent {
-                measure: *measure,
-                bad,
-                value,
-                threshold,
-                call_id: Some(call.call_id.clone()),
-                tag: Some(call.tag.to_string()),
-                application_name: call.application_name.as_ref().map(ToString::to_string),
-                customer_data: call.customer_data.clone(),
-            };
-            self.event(Event::Quality(event));
+            self.quality_is(*measure, bad, value, threshold);
         }
+    }
+
+    /// How long nothing has come from the microphone, or from the far end; `None` if that is not known.
+    pub(super) fn warn_of_silence(&mut self, measure: QualityMeasure, silent: Option<Duration>) {
+        let threshold = match measure {
+            QualityMeasure::Microphone => self.config.quality_thresholds.microphone_silence,
+            _ => Some(self.config.no_packets_timeout),
+        };
+        let (Some(silent), Some(threshold)) = (silent, threshold) else { return };
+        self.quality_is(measure, silent >= threshold, silent.as_secs_f64(), threshold.as_secs_f64());
+    }
+
+    /// Tells of a change, and of nothing else.
+    fn quality_is(&mut self, measure: QualityMeasure, bad: bool, value: f64, threshold: f64) {
+        let Some(call) = &mut self.call else { return };
+        let news = if bad { call.bad.insert(measure) } else { call.bad.remove(&measure) };
+        if !news {
+            return;
+        }
+        let event = QualityEvent {
+            measure,
+            bad,
+            value,
+            threshold,
+            call_id: Some(call.call_id.clone()),
+            tag: Some(call.tag.to_string()),
+            application_name: call.application_name.as_ref().map(ToString::to_string),
+            customer_data: call.customer_data.clone(),
+        };
+        self.event(Event::Quality(event));
     }
 }

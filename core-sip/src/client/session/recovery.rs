@@ -260,13 +260,17 @@ impl ClientSession {
     /// A call of ours lost its flow before its answer, which cannot come any more: it is placed once more, under a
     /// Call-ID of its own that names the first one in `In-Reply-To`. False if it was the second try already.
     pub(super) fn try_once_more(&mut self) -> bool {
-        let Some(call) = self.call.as_ref().filter(|call| call.step == Step::Inviting && !call.is_second_try) else {
+        let Some(call) = self
+            .call
+            .as_ref()
+            .filter(|call| call.step == Step::Inviting && !call.is_second_try && call.follows.is_none())
+        else {
             return false;
         };
         let (handle, before, start) = (call.handle, call.call_id.clone(), call.start.clone());
         self.output.push_back(super::ClientOutput::Media { call: handle, command: MediaCommand::Close });
         // Only what comes from the program can be wrong in it, and that was right the first time.
-        match self.place_call(None, start, Some(&before)) {
+        match self.place_call(None, start, Some(&before), None) {
             Ok(()) => {
                 let mut context = self.call.as_ref().map(call_context).unwrap_or_default();
                 context.insert("insteadOf".to_owned(), Value::from(before));

@@ -6,6 +6,13 @@ use crate::event::Event;
 use crate::sip::user_agent::{CallHandle, Command, Input};
 
 impl ClientSession {
+    pub(super) fn replacement_uri(&mut self, id: CommandId) {
+        let up = self.call.as_ref().filter(|call| call.step == Step::Up);
+        let uri = up.and_then(|call| self.user_agent.replacement_uri(call.handle));
+        let problem = "only a connected call can be taken over";
+        self.done(id, uri.map(Reply::Uri).ok_or(Error::WrongState { operation: "replacement_uri", problem }));
+    }
+
     pub(super) fn transfer(&mut self, id: CommandId, target: String) {
         if let Err(error) = crate::config::validate_target_uri("targetUri", &target) {
             return self.done(id, Err(error));
@@ -36,7 +43,7 @@ impl ClientSession {
     }
 
     pub(super) fn transfer_answered(&mut self, handle: CallHandle, result: Result<()>) {
-        let Some(call) = self.call.as_mut().filter(|call| call.handle == handle) else { return };
+        let Some(call) = self.call_of(handle) else { return };
         if let Some(id) = call.transfer_waiting.take() {
             self.done(id, result.map(|()| Reply::Done));
         }

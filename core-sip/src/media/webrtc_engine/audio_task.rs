@@ -11,7 +11,7 @@ use super::monotonic_now;
 use super::rtp_port::RtpPort;
 use super::session::{Leg, Path};
 use crate::media::SessionAudio;
-use crate::media::audio::AudioSink;
+use crate::media::audio::{AudioSink, NullSink};
 use crate::media::codec::{Decoder, Encoder};
 use crate::media::jitter_buffer::Playout;
 use crate::media::sdp_measures::Agreement;
@@ -44,21 +44,54 @@ pub(super) struct Switches {
     not_sending: AtomicBool,
     /// Nothing is to be played, and silence takes the place of the source.
     holding: AtomicBool,
+    /// The source was sent, and it was more than silence, since somebody asked.
+    source_sent: AtomicBool,
+    source_heard: AtomicBool,
 }
 
+/// What a source may give at most and still be taken for silent: below -70 dBFS there is no room with people in it.
+const SILENCE_PEAK: u16 = 8;
+
 impl Switches {
+    /// Whether the source has given anything since this was asked for last; `None` if it was not sent.
+    pub(super) fn take_source_heard(&self) -> Option<bool> {
+        let heard = self.source_heard.swap(false, Ordering::Relaxed);
+        self.source_sent.swap(false, Ordering::Relaxed).then_some(heard)
+    }
+
+    /// Takes note of what the source gave, or puts silence in its place.
+    fn look_at(&self, frame: &mut [i16]) {
+        if self.muted.load(Ordering::Relaxed) || self.holding.load(Ordering::Relaxed) {
+            frame.fill(0);
+        } else if !self.not_sending.load(Ordering::Relaxed) {
+            self.source_sent.store(true, Ordering::Relaxed);
+            if frame.iter().any(|sample| sample.unsigned_abs() > SILENCE_PEAK) {
+                self.source_heard.store(true, Ordering::Relaxed);
+            }
+        }
+    }
+
     pub(super) fn set_direction(&self, direction: Direction) {
         self.not_sending.store(!direction.sends(), Ordering::Relaxed);
         self.holding.store(!direction.receives(), Ordering::Relaxed);
     }
 }
 
+/// What the session wants of the task.
+pub(super) enum TaskOrder {
+    /// Go over to this leg when it is up.
+    GoOver(Arc<Leg>),
+    /// This is where audio comes from and goes to.
+    Audio(SessionAudio),
+}
+
 pub(super) struct AudioTask {
     /// The leg that is in use.
     pub(super) leg: Arc<Leg>,
-    /// Legs to go over to. The task ends when the sender is dropped.
-    pub(super) legs: mpsc::UnboundedReceiver<Arc<Leg>>,
-    pub(super) audio: SessionAudio,
+    /// The task ends when the sender is dropped.
+    pub(super) orders: mpsc::UnboundedReceiver<TaskOrder>,
+    /// `None` until it is opened.
+    pub(super) audio: Option<SessionAudio>,
     pub(super) switches: Arc<Switches>,
     pub(super) keys: mpsc::Receiver<Key>,
     pub(super) sequence: u16,
@@ -94,7 +127,7 @@ async fn is_up(path: &mut watch::Receiver<Path>) {
 }
 
 impl AudioTask {
-    /// Runs until the session drops its end of `legs`.
+    /// Runs until the session drops its end of `orders`.
     pub(super) async fn run(mut self) {
         let mut hearing = Hearing::default();
         let mut path = self.leg.path.clone();
@@ -111,8 +144,15 @@ impl AudioTask {
             };
             tokio::select! {
                 biased;
-                leg = self.legs.recv() => {
-                    let Some(leg) = leg else { break };
+                order = self.orders.recv() => {
+                    let leg = match order {
+                        Some(TaskOrder::GoOver(leg)) => leg,
+                        Some(TaskOrder::Audio(audio)) => {
+                            self.audio = Some(audio);
+                            continue;
+                        }
+                        None => break,
+                    };
                     let path = leg.path.clone();
                     if let Some((stale, _)) = next.replace((leg, path)) {
                         stale.retire();
@@ -150,7 +190,11 @@ impl AudioTask {
                         sending.marker = true;
                     }
                     due += FRAME;
-                    hearing.play_frame(&self.leg.port, self.audio.sink.as_mut(), sending, &self.switches);
+                    let sink: &mut dyn AudioSink = match &mut self.audio {
+                        Some(audio) => audio.sink.as_mut(),
+                        None => &mut NullSink,
+                    };
+                    hearing.play_frame(&self.leg.port, sink, sending, &self.switches);
                     self.send_frame(sending).await;
                 }
             }
@@ -170,9 +214,12 @@ impl AudioTask {
         let samples = sending.samples_per_frame();
         let timestamp = self.timestamp;
         self.timestamp = self.timestamp.wrapping_add(samples);
-        self.audio.source.read(&mut sending.frame, sending.agreement.codec.clock_rate_hz());
-        if self.switches.muted.load(Ordering::Relaxed) || self.switches.holding.load(Ordering::Relaxed) {
-            sending.frame.fill(0);
+        match &mut self.audio {
+            Some(audio) => {
+                audio.source.read(&mut sending.frame, sending.agreement.codec.clock_rate_hz());
+                self.switches.look_at(&mut sending.frame);
+            }
+            None => sending.frame.fill(0),
         }
         sending.start_key(&mut self.keys, timestamp);
         let (payload_type, timestamp, marker) = match &mut sending.key {

@@ -56,7 +56,9 @@ const REFLEXIVE_WAIT: Duration = Duration::from_millis(100);
 /// And how long a relayed path waits for a better one (the crate: 2 s). Where only relays are allowed there is nothing
 /// to wait for.
 const RELAY_WAIT: Duration = Duration::from_millis(500);
-/// Without any sign of the far end for so long, ICE is disconnected.
+/// Without any answer of the far end to ICE's own checks for so long, ICE is disconnected. The crate does not count RTP as a
+/// sign of life, so that a shorter time would take two checks lost on a bad network for a dead path; a media relay that was
+/// restarted is found after 5 s at the worst.
 const ICE_DISCONNECTED_AFTER: Duration = Duration::from_secs(5);
 /// And for so long after that, it has failed.
 const ICE_FAILED_AFTER: Duration = Duration::from_secs(25);
@@ -143,7 +145,8 @@ impl WebRtcEngine {
 }
 
 impl WebRtcEngineBuilder {
-    /// Where each session takes its audio from. Called once for each session, when it is made.
+    /// Where each session takes its audio from. Called once for each session, when it is made; for one whose offer was made
+    /// in advance, when its call begins.
     #[must_use]
     pub fn source(mut self, make: impl Fn() -> Result<Box<dyn AudioSource>> + Send + Sync + 'static) -> Self {
         self.source = Box::new(make);
@@ -243,7 +246,7 @@ impl MediaEngine for WebRtcEngine {
         if !unsupported.is_empty() {
             tracing::warn!(urls = ?unsupported, "left out: this engine speaks TURN over UDP only");
         }
-        let audio = (self.settings.audio)()?;
+        let audio = if settings.audio_later { None } else { Some((self.settings.audio)()?) };
         let session = session::WebRtcSession::open(self.settings.clone(), &settings, audio, notify).await?;
         Ok(Box::new(session))
     }
@@ -434,7 +437,7 @@ mod tests {
             let _ = sender.send(notice);
         });
         let media = MediaSettings::default();
-        let session = session::WebRtcSession::open(Arc::new(settings), &media, audio, notify).await.unwrap();
+        let session = session::WebRtcSession::open(Arc::new(settings), &media, Some(audio), notify).await.unwrap();
         (session, notices)
     }
 

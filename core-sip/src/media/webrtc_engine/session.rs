@@ -25,7 +25,7 @@ use webrtc::peer_connection::{
     Registry, StatsSelector,
 };
 
-use super::audio_task::{AudioTask, Key, Switches, WAITING_KEYS};
+use super::audio_task::{AudioTask, Key, Switches, TaskOrder, WAITING_KEYS};
 use super::eager_runtime::EagerRuntime;
 use super::rtp_port::{RtpInterceptor, RtpPort};
 use super::{EngineSettings, configuration, engine_fault, monotonic_now, random_u32, setting_engine};
@@ -50,8 +50,10 @@ pub(super) struct WebRtcSession {
     notify: MediaNotifier,
     /// The leg that was negotiated last.
     leg: std::sync::Mutex<Arc<Leg>>,
-    /// Hands the audio task a leg to go over to; `None` once the session is closed, which ends the task.
-    legs: std::sync::Mutex<Option<mpsc::UnboundedSender<Arc<Leg>>>>,
+    /// Hands the audio task a leg to go over to, or its audio; `None` once the session is closed, which ends the task.
+    orders: std::sync::Mutex<Option<mpsc::UnboundedSender<TaskOrder>>>,
+    /// The audio is not open yet.
+    audio_later: AtomicBool,
     /// What went over legs before.
     before: std::sync::Mutex<MediaStatistics>,
     switches: Arc<Switches>,
@@ -284,6 +286,7 @@ impl Leg {
             packets_lost: totals.packets_lost,
             jitter: totals.jitter,
             round_trip_time: totals.round_trip_time,
+            source_heard: None,
             codec: self.port.agreement().map(|agreement| agreement.codec.name().to_owned()),
         }
     }
@@ -305,17 +308,18 @@ impl WebRtcSession {
     pub(super) async fn open(
         settings: Arc<EngineSettings>,
         media: &MediaSettings,
-        audio: SessionAudio,
+        audio: Option<SessionAudio>,
         notify: MediaNotifier,
     ) -> Result<Self> {
         let leg = Arc::new(Leg::open(&settings, media, notify.clone()).await?);
         let switches = Arc::new(Switches::default());
         let (keys, waiting_keys) = mpsc::channel(WAITING_KEYS);
         // Legs come one at a time, each after an answer of the far end.
-        let (legs, next_legs) = mpsc::unbounded_channel();
+        let (orders, next_orders) = mpsc::unbounded_channel();
+        let audio_later = AtomicBool::new(audio.is_none());
         let task = AudioTask {
             leg: leg.clone(),
-            legs: next_legs,
+            orders: next_orders,
             audio,
             switches: switches.clone(),
             keys: waiting_keys,
@@ -327,7 +331,8 @@ impl WebRtcSession {
             media: media.clone(),
             notify,
             leg: std::sync::Mutex::new(leg),
-            legs: std::sync::Mutex::new(Some(legs)),
+            orders: std::sync::Mutex::new(Some(orders)),
+            audio_later,
             before: std::sync::Mutex::default(),
             switches,
             keys,
@@ -355,10 +360,10 @@ impl WebRtcSession {
         // What becomes of the old path is of no interest any more; the audio task closes it.
         old.watcher.failed.store(true, Ordering::Release);
         old.watcher.superseded.store(true, Ordering::Release);
-        match &*crate::media::lock(&self.legs) {
-            Some(legs) => {
+        match &*crate::media::lock(&self.orders) {
+            Some(orders) => {
                 // The task ends early only if a codec failed, and then there is nothing to hear.
-                let _gone = legs.send(leg.clone());
+                let _gone = orders.send(TaskOrder::GoOver(leg.clone()));
             }
             None => leg.clone().retire(),
         }
@@ -527,6 +532,18 @@ impl MediaSession for WebRtcSession {
         }
     }
 
+    async fn open_audio(&self) -> Result<()> {
+        self.check_open()?;
+        if self.audio_later.swap(false, Ordering::AcqRel) {
+            let audio = (self.settings.audio)()?;
+            if let Some(orders) = &*crate::media::lock(&self.orders) {
+                // The task ends early only if a codec failed, and then there is nothing to hear.
+                let _gone = orders.send(TaskOrder::Audio(audio));
+            }
+        }
+        Ok(())
+    }
+
     async fn rollback(&self) {
         if let Some((leg, _)) = self.descriptions.lock().await.pending.take() {
             leg.retire();
@@ -610,6 +627,7 @@ impl MediaSession for WebRtcSession {
         statistics.packets_received += before.packets_received;
         statistics.bytes_received += before.bytes_received;
         statistics.packets_lost += before.packets_lost;
+        statistics.source_heard = self.switches.take_source_heard();
         if !self.closed.load(Ordering::Acquire) {
             let report = leg.peer.get_stats(monotonic_now().into_std(), StatsSelector::None).await;
             let of_ice = report
@@ -632,7 +650,7 @@ impl MediaSession for WebRtcSession {
         }
         let leg = self.leg();
         leg.watcher.close();
-        crate::media::lock(&self.legs).take();
+        crate::media::lock(&self.orders).take();
         if let Some(task) = self.audio_task.lock().await.take() {
             let abort = task.abort_handle();
             if tokio::time::timeout(CLOSING_DEADLINE, task).await.is_err() {
@@ -654,7 +672,7 @@ impl Drop for WebRtcSession {
             return;
         }
         // Ends the audio task. The peer connection's own task goes on unless it is closed.
-        crate::media::lock(&self.legs).take();
+        crate::media::lock(&self.orders).take();
         if let Ok(_runtime) = tokio::runtime::Handle::try_current() {
             if let Some((leg, _)) = self.descriptions.get_mut().pending.take() {
                 leg.retire();

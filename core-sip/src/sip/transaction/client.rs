@@ -189,4 +189,30 @@ mod tests {
             run(NonInvite, steps);
         }
     }
+
+    /// RFC 3261, table 4, over a reliable transport: A and E do not run, D and K are zero. M is RFC 6026's.
+    #[test]
+    fn of_the_timers_b_f_and_m_run() {
+        let table: &[(&str, TransactionKind, &[u16], Option<u64>, TransactionState)] = &[
+            ("B", Invite, &[], Some(32_000), Trying),
+            ("none: how long it may ring is the caller's decision", Invite, &[100, 180], None, Proceeding),
+            ("M", Invite, &[180, 200], Some(32_000), Accepted),
+            ("M", Invite, &[200, 200], Some(32_000), Accepted),
+            ("D", Invite, &[180, 486], None, Terminated),
+            ("F", NonInvite, &[], Some(32_000), Trying),
+            ("F", NonInvite, &[100], Some(32_000), Proceeding),
+            ("K", NonInvite, &[200], None, Terminated),
+            ("K", NonInvite, &[100, 503], None, Terminated),
+        ];
+        let now = Time::from_micros(7);
+        for (timer, kind, responses, expected, state) in table {
+            let mut transaction = ClientTransaction::new(*kind, now, TimerSettings::default());
+            for status in *responses {
+                transaction.response(now, StatusCode::new(*status).unwrap());
+            }
+            let runs = transaction.deadline().map(|at| at.saturating_since(now));
+            assert_eq!(runs, expected.map(Duration::from_millis), "timer {timer}: {kind:?} {responses:?}");
+            assert_eq!(transaction.state(), *state, "timer {timer}: {kind:?} {responses:?}");
+        }
+    }
 }

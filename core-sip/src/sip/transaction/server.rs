@@ -205,4 +205,33 @@ mod tests {
             run(NonInvite, steps);
         }
     }
+
+    /// RFC 3261, table 4, over a reliable transport: G does not run, I and J are zero. L is RFC 6026's.
+    #[test]
+    fn of_the_timers_h_and_l_run() {
+        let table: &[(&str, TransactionKind, &[u16], bool, Option<u64>, TransactionState)] = &[
+            ("none", Invite, &[], false, None, Trying),
+            ("none", Invite, &[100, 183], false, None, Proceeding),
+            ("H", Invite, &[180, 486], false, Some(32_000), Completed),
+            ("I", Invite, &[486], true, None, Terminated),
+            ("L", Invite, &[200], false, Some(32_000), Accepted),
+            ("L", Invite, &[200], true, Some(32_000), Accepted),
+            ("none", NonInvite, &[], false, None, Trying),
+            ("none", NonInvite, &[100], false, None, Proceeding),
+            ("J", NonInvite, &[200], false, None, Terminated),
+        ];
+        let now = Time::from_micros(7);
+        for (timer, kind, responses, acknowledged, expected, state) in table {
+            let mut transaction = ServerTransaction::new(*kind, TimerSettings::default());
+            for status in *responses {
+                assert!(transaction.respond(now, StatusCode::new(*status).unwrap()));
+            }
+            if *acknowledged {
+                transaction.acknowledge();
+            }
+            let runs = transaction.deadline().map(|at| at.saturating_since(now));
+            assert_eq!(runs, expected.map(Duration::from_millis), "timer {timer}: {kind:?} {responses:?}");
+            assert_eq!(transaction.state(), *state, "timer {timer}: {kind:?} {responses:?}");
+        }
+    }
 }

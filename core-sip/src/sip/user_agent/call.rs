@@ -11,11 +11,12 @@ use crate::header_field::HeaderValue;
 use crate::sip::dialog::Dialog;
 use crate::time::Time;
 
-use super::EndedBy;
 use super::early::{Early, Reliable};
 use super::modify::Session;
+use super::referral::Referral;
 use super::request::Request;
 use super::transfer::Transfer;
+use super::{CallHandle, EndedBy};
 
 /// Requests of one call that may wait for a flow. Somebody who presses more keys than this without a connection
 /// gets an error.
@@ -93,6 +94,8 @@ pub(super) struct Ringing {
     pub(super) rseq: u32,
     /// One that waits for its PRACK.
     pub(super) reliable: Option<Reliable>,
+    /// The call whose place it takes when it is answered (RFC 3891).
+    pub(super) replaces: Option<CallHandle>,
 }
 
 /// A call with a confirmed dialog, or one that is about to be confirmed.
@@ -117,6 +120,10 @@ pub(super) struct Established {
     pub(super) session: Session,
     /// A transfer that is under way.
     pub(super) transfer: Option<Transfer>,
+    /// A REFER of the far end that is not done.
+    pub(super) referral: Option<Box<Referral>>,
+    /// There was one before.
+    pub(super) referred_before: bool,
 }
 
 /// An INFO that waits for a flow.

@@ -34,6 +34,8 @@ pub(super) enum Purpose {
     Prack(CallHandle),
     /// It sends the far end to somebody else.
     Refer(CallHandle),
+    /// It says how we get on where the far end has sent us.
+    Notify(CallHandle),
     /// A re-INVITE or UPDATE.
     Change(CallHandle),
     /// It shows that the flow lives.
@@ -259,6 +261,7 @@ impl UserAgent {
             Purpose::Bye(call) => self.bye_answered(now, call),
             Purpose::Info(call) => self.info_answered(now, call, status, response),
             Purpose::Refer(call) => self.refer_answered(now, call, status, response),
+            Purpose::Notify(call) => self.notify_answered(call, status),
             Purpose::Change(call) if status.is_success() => {
                 self.change_accepted(now, call, &SentPart::of(key, client), response);
             }
@@ -344,7 +347,7 @@ impl UserAgent {
             Purpose::Info(call) => self.info_unanswered(call, after),
             Purpose::Refer(call) => self.transfer_over(call, Err(Error::Timeout { operation: "REFER", after })),
             Purpose::Change(call) => self.change_unanswered(now, call, key, after),
-            Purpose::Cancel | Purpose::Prack(_) | Purpose::ForkBye | Purpose::Probe => {}
+            Purpose::Cancel | Purpose::Prack(_) | Purpose::Notify(_) | Purpose::ForkBye | Purpose::Probe => {}
         }
         if !matches!(purpose, Purpose::Register | Purpose::Probe) {
             self.suspect_flow(now);

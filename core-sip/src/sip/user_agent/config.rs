@@ -124,6 +124,12 @@ pub struct UserAgentConfig {
     pub timers: TimerSettings,
     /// How long an outgoing call may go unanswered before it is cancelled.
     pub no_answer_timeout: Duration,
+    /// Whether the far end of a call may ask the program to go to somebody else (REFER, [`super::UaEvent::Referred`]). If
+    /// not, it gets 603: who sends us anywhere decides whom we call.
+    pub accept_referrals: bool,
+    /// Whether an INVITE may take the place of a call that is there (`Replaces`, RFC 3891). It takes knowing the call's
+    /// Call-ID and both tags, as a re-INVITE does.
+    pub accept_replaces: bool,
     /// How many times a call of ours follows a redirection (300, 301, 302); 0 for never. It then goes to the address that
     /// the far end names, by way of the same edge.
     pub max_redirects: usize,
@@ -167,6 +173,8 @@ impl UserAgentConfig {
             session_expires: Some(Duration::from_secs(1800)),
             timers: TimerSettings::default(),
             no_answer_timeout: Duration::from_secs(60),
+            accept_referrals: false,
+            accept_replaces: true,
             max_redirects: 3,
             ring_timeout: Duration::from_secs(180),
             user_agent: None,

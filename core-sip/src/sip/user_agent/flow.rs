@@ -278,6 +278,7 @@ impl UserAgent {
                     let problem = "it was lost before the INFO was answered".to_owned();
                     self.emit(UaEvent::InfoResult { call, result: Err(Error::FlowLost { problem }) });
                 }
+                Purpose::Notify(call) => self.notify_lost(call),
                 Purpose::Unregister => self.unregistered(),
                 Purpose::Invite(_) => self.strand(now, client, &key),
                 _ => {}

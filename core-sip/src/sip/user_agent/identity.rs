@@ -10,13 +10,14 @@ use super::config::{UserAgentConfig, WebSocketScheme};
 const BRANCH_COOKIE: &str = "z9hG4bK";
 
 /// Methods that are answered with something else than 405.
-pub(super) const ALLOW: &str = "INVITE, ACK, CANCEL, BYE, OPTIONS, INFO, PRACK, UPDATE, NOTIFY";
+pub(super) const ALLOW: &str = "INVITE, ACK, CANCEL, BYE, OPTIONS, INFO, PRACK, UPDATE, REFER, NOTIFY";
 /// The same for a registrar.
-pub(super) const ALLOW_WITH_REGISTER: &str = "INVITE, ACK, CANCEL, BYE, OPTIONS, INFO, PRACK, UPDATE, NOTIFY, REGISTER";
-/// Extensions that are supported (RFC 5626, RFC 3327, RFC 3262, RFC 4028).
-pub(super) const SUPPORTED: &str = "outbound, path, 100rel, timer";
+pub(super) const ALLOW_WITH_REGISTER: &str =
+    "INVITE, ACK, CANCEL, BYE, OPTIONS, INFO, PRACK, UPDATE, REFER, NOTIFY, REGISTER";
+/// Extensions that are supported (RFC 5626, RFC 3327, RFC 3262, RFC 4028, RFC 3891, RFC 5627).
+pub(super) const SUPPORTED: &str = "outbound, path, 100rel, timer, replaces, gruu";
 /// What a REGISTER names where the way to the registrar does not support outbound.
-const SUPPORTED_WITHOUT_OUTBOUND: &str = "path";
+const SUPPORTED_WITHOUT_OUTBOUND: &str = "path, gruu";
 
 /// The names of one user agent.
 #[derive(Debug)]
@@ -30,6 +31,8 @@ pub(super) struct Identity {
     reg_id: u32,
     /// RFC 5626's `;ob` tells the edge to keep our requests in a call on this flow. An edge itself has no such flow.
     outbound: bool,
+    /// What the registrar gave us to be called back at from anywhere (RFC 5627).
+    pub(super) gruu: Option<String>,
 }
 
 impl Identity {
@@ -50,6 +53,7 @@ impl Identity {
             instance,
             reg_id: config.reg_id,
             outbound: config.server.is_none(),
+            gruu: None,
         }
     }
 
@@ -86,7 +90,7 @@ impl Identity {
 
     /// The value of `Supported` in a REGISTER.
     pub(super) fn supported_by_registration(&self) -> &'static str {
-        if self.outbound { "outbound, path" } else { SUPPORTED_WITHOUT_OUTBOUND }
+        if self.outbound { "outbound, path, gruu" } else { SUPPORTED_WITHOUT_OUTBOUND }
     }
 
     /// Does without outbound from now on. False if it did already.
@@ -99,8 +103,12 @@ impl Identity {
         &self.instance
     }
 
-    /// `Contact` of calls (RFC 5626 §4.3).
+    /// `Contact` of calls: a GRUU if there is one, which finds us on whatever flow we have then (RFC 5627 §4.4); else our
+    /// own with the wish to be asked on this flow (RFC 5626 §4.3).
     pub(super) fn contact(&self) -> String {
+        if let Some(gruu) = &self.gruu {
+            return format!("<{gruu}>");
+        }
         let ob = if self.outbound { ";ob" } else { "" };
         format!("<{}{ob}>", self.registered_uri())
     }

@@ -19,6 +19,9 @@ use super::request::{Request, field};
 use super::timers::Timer;
 use super::{CallHandle, EndedBy, UaEvent, UserAgent};
 
+/// Dialogs that have ended and are still known, to tell them from those that never were (RFC 3891 §3).
+const REMEMBERED_DIALOGS: usize = 8;
+
 impl UserAgent {
     /// A request along `dialog`.
     pub(super) fn in_dialog(
@@ -195,6 +198,7 @@ impl UserAgent {
             self.send_bye(now, handle);
             self.refresh_route(now, handle);
             self.send_refer(now, handle);
+            self.notify_referrer(now, handle);
         }
     }
 
@@ -260,10 +264,14 @@ impl UserAgent {
         if matches!(call.phase, Phase::Over) && call.invite.is_some() {
             return;
         }
-        let waiting = match &mut call.phase {
-            Phase::Established(established) => established.waiting.len(),
-            _ => 0,
-        };
+        let mut waiting = 0;
+        if let Phase::Established(established) = &mut call.phase {
+            waiting = established.waiting.len();
+            if self.ended_dialogs.len() == REMEMBERED_DIALOGS {
+                self.ended_dialogs.pop_front();
+            }
+            self.ended_dialogs.push_back(established.dialog.id().clone());
+        }
         self.forget_change(now, handle);
         self.transfer_ends_with_call(handle, outcome.by);
         self.fail_waiting_change(handle, &Error::WrongState { operation: "change the call", problem: "it has ended" });
@@ -281,6 +289,9 @@ impl UserAgent {
         } else {
             self.forget_call(handle);
         }
+        // If it followed a REFER and was never answered, whoever sent us there hears why.
+        let failure = outcome.cause.and_then(StatusCode::new).filter(|status| status.as_u16() >= 300);
+        self.followed(now, handle, failure.unwrap_or(StatusCode::REQUEST_TERMINATED));
         self.emit_ended(handle, outcome);
     }
 
@@ -301,6 +312,7 @@ impl UserAgent {
             Timer::ChangeRetry(handle),
             Timer::Asked(handle),
             Timer::Transfer(handle),
+            Timer::Referral(handle),
             Timer::Session(handle),
             Timer::Forget(handle),
         ] {
@@ -361,7 +373,8 @@ impl UserAgent {
         let number = request.cseq().map_or(0, |cseq| cseq.number);
         let check = self.dialog_mut(handle).map(|dialog| dialog.check_sequence(number));
         match (check, method) {
-            (Some(SequenceCheck::OutOfOrder), _) | (Some(SequenceCheck::Repeated), Method::Invite | Method::Update) => {
+            (Some(SequenceCheck::OutOfOrder), _)
+            | (Some(SequenceCheck::Repeated), Method::Invite | Method::Update | Method::Refer) => {
                 self.respond(request, StatusCode::SERVER_INTERNAL_ERROR, Vec::new());
             }
             // Over a reliable transport a transaction is gone once it has answered, so it is here that a repetition is
@@ -372,6 +385,7 @@ impl UserAgent {
             (_, Method::Invite) => self.reinvited(now, handle, request),
             (_, Method::Update) => self.updated(now, handle, request),
             (_, Method::Notify) => self.notified(now, handle, request),
+            (_, Method::Refer) => self.refer_received(now, handle, request),
             (_, Method::Prack) => self.acknowledged_provisional(handle, request),
             (_, Method::Options) => self.answer_options(request),
             _ => self.method_not_allowed(request),

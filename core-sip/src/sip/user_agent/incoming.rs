@@ -39,6 +39,10 @@ impl UserAgent {
             self.respond(request, StatusCode::BUSY_HERE, Vec::new());
             return;
         }
+        let replaces = match self.replaced_by(request) {
+            Ok(replaces) => replaces,
+            Err(status) => return self.respond(request, status, Vec::new()),
+        };
         let tag = identity::tag(&mut *self.random.0);
         let dialog = match Dialog::from_request(request, &tag, 0) {
             Ok(dialog) => dialog,
@@ -58,14 +62,15 @@ impl UserAgent {
         let offer = sdp_of(request);
         let text = offer.as_ref().map(|sdp| String::from_utf8_lossy(sdp).into_owned());
         let must_be_reliable = request.has_token(Name::Require, "100rel");
-        let ringing = Ringing { key: Arc::clone(key), dialog, offer, must_be_reliable, rseq: 0, reliable: None };
+        let ringing =
+            Ringing { key: Arc::clone(key), dialog, offer, must_be_reliable, rseq: 0, reliable: None, replaces };
         self.calls.insert(call, Call { phase: Phase::Ringing(ringing), invite: None });
         let asked = request.header(Name::Expires).and_then(|value| value.trim().parse::<u32>().ok());
         let patience = asked.map_or(self.config.ring_timeout, |seconds| {
             self.config.ring_timeout.min(Duration::from_secs(u64::from(seconds.max(1))))
         });
         self.timers.set(Timer::Ring(call), now + patience);
-        self.emit(UaEvent::Incoming { call, message: Box::new(request.clone()), offer: text });
+        self.emit(UaEvent::Incoming { call, message: Box::new(request.clone()), offer: text, replaces });
     }
 
     pub(super) fn active_calls(&self) -> usize {
@@ -111,6 +116,7 @@ impl UserAgent {
         let timers = self.config.timers;
         let Some(ringing) = self.ringing(handle, "answer") else { return };
         let (key, dialog, offer) = (Arc::clone(&ringing.key), ringing.dialog.clone(), ringing.offer.clone());
+        let replaces = ringing.replaces;
         let mut fields = vec![field("Contact", &contact), field("Allow", ALLOW), field("Supported", SUPPORTED)];
         fields.extend_from_slice(headers);
         let request = self.servers.get(&key).map(|server| server.request.clone());
@@ -146,10 +152,15 @@ impl UserAgent {
                 waiting: VecDeque::new(),
                 session: Session::new(false, &request),
                 transfer: None,
+                referral: None,
+                referred_before: false,
             }));
         }
         self.run_session_timer(now, handle, timer);
         self.timers.set(Timer::Resend(handle), now + interval);
+        if let Some(replaced) = replaces {
+            self.was_replaced(now, replaced);
+        }
     }
 
     pub(super) fn reject(&mut self, now: Time, handle: CallHandle, status: StatusCode, text: Option<&str>) {

@@ -39,6 +39,7 @@ mod incoming;
 mod modify;
 mod outgoing;
 mod reason;
+mod referral;
 mod refusal;
 mod register;
 mod reoffer;
@@ -64,6 +65,7 @@ use crate::event::{LogLevel, RegistrationState};
 use crate::header_field::{HeaderField, HeaderValue};
 use crate::ordered::OrderedMap;
 use crate::random::Random;
+use crate::sip::dialog::DialogId;
 use crate::sip::message::{Message, StatusCode};
 use crate::sip::registrar::Binding;
 use crate::sip::sdp::Direction as MediaDirection;
@@ -222,13 +224,37 @@ pub enum Command {
         /// The SDP answer, or a status from 400 on to refuse it with.
         answer: core::result::Result<String, StatusCode>,
     },
-    /// Send the far end to somebody else (blind transfer, REFER). [`UaEvent::TransferProgress`] tells how it gets on,
+    /// Send the far end to somebody else (REFER): a URI for a blind transfer, a [`UserAgent::replacement_uri`] for one to
+    /// somebody who is spoken to already (attended transfer). [`UaEvent::TransferProgress`] tells how it gets on,
     /// [`UaEvent::TransferResult`] the outcome; when it has succeeded the call is ended.
     Transfer {
         /// Which.
         call: CallHandle,
         /// To whom, a URI.
         target: String,
+    },
+    /// Go where the far end of a call has sent us ([`UaEvent::Referred`]): calls whom it named, with `Referred-By`, and in
+    /// place of the call that it named, if it did. The far end hears how it goes. That call stays; whoever gives this
+    /// command ends it when the new one is up.
+    Follow {
+        /// The call whose far end has sent us.
+        referral: CallHandle,
+        /// The number of the call that is placed, below 2³² and not in use.
+        call: CallHandle,
+        /// Its Call-ID.
+        call_id: String,
+        /// Headers of the INVITE, sent as they are.
+        headers: Vec<HeaderField>,
+        /// The SDP offer.
+        offer: String,
+        /// The name shown in `From`.
+        display_name: Option<String>,
+    },
+    /// Do not go where the far end of this call has sent us. It hears so, too, when nothing is said in time
+    /// ([`UserAgentConfig::offer_answer_timeout`]).
+    DeclineReferral {
+        /// The call whose far end has sent us.
+        call: CallHandle,
     },
     /// The process was asleep: see at once whether the flow still lives. The user agent notices by itself when a timer
     /// is handled 5 s late.
@@ -360,6 +386,9 @@ pub enum UaEvent {
         message: Box<Message>,
         /// The SDP offer, if it has one.
         offer: Option<String>,
+        /// The call whose place it takes (`Replaces`, RFC 3891): when this one is answered, that one is ended. Nobody
+        /// needs to be asked who has taken that one.
+        replaces: Option<CallHandle>,
     },
     /// A call is over.
     Ended {
@@ -390,6 +419,16 @@ pub enum UaEvent {
         call: CallHandle,
         /// What came of it.
         result: Result<()>,
+    },
+    /// The far end of a call asks us to call somebody else (REFER, [`UserAgentConfig::accept_referrals`]);
+    /// [`Command::Follow`] or [`Command::DeclineReferral`] must follow.
+    Referred {
+        /// In which call.
+        call: CallHandle,
+        /// Whom, a URI.
+        target: String,
+        /// The value of `Referred-By` (RFC 3892): who asks, as the far end says.
+        referred_by: Option<String>,
     },
     /// How a transfer gets on at the far end: what the one that it calls answers.
     TransferProgress {
@@ -490,6 +529,7 @@ pub struct UserAgent {
     stranded: Vec<Stranded>,
     servers: OrderedMap<Arc<str>, Server>,
     calls: OrderedMap<CallHandle, Call>,
+    ended_dialogs: VecDeque<DialogId>,
     next_incoming: u64,
     destroyed: bool,
 }
@@ -522,6 +562,7 @@ impl UserAgent {
             stranded: Vec::new(),
             servers: OrderedMap::new(),
             calls: OrderedMap::new(),
+            ended_dialogs: VecDeque::new(),
             next_incoming: CallHandle::FIRST_INCOMING,
             destroyed: false,
         }
@@ -599,6 +640,12 @@ impl UserAgent {
             Command::Offer { call, sdp } => self.offer(now, call, sdp),
             Command::AnswerOffer { call, answer } => self.answer_offer(now, call, answer),
             Command::Transfer { call, target } => self.transfer(now, call, target),
+            Command::Follow { referral, call, call_id, headers, offer, display_name } => {
+                let target = String::new();
+                let with = outgoing::Invitation { target, call_id, headers, offer, display_name };
+                self.follow(now, referral, call, with);
+            }
+            Command::DeclineReferral { call } => self.decline_referral(now, call),
             Command::Woke => self.woke(now),
             Command::NetworkChanged => self.network_changed(now),
             Command::CheckFlow { id } => self.check_flow(now, id),
@@ -620,6 +667,7 @@ impl UserAgent {
             Timer::ChangeRetry(call) => self.try_change(now, call),
             Timer::Asked(call) => self.answer_offer(now, call, Err(StatusCode::NOT_ACCEPTABLE_HERE)),
             Timer::Transfer(call) => self.transfer_due(call),
+            Timer::Referral(call) => self.decline_referral(now, call),
             Timer::Session(call) => self.session_timer_due(now, call),
             Timer::Forget(call) => self.forget_call(call),
             Timer::FlowOpen => self.flow_not_opened(now),

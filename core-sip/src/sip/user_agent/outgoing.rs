@@ -161,12 +161,14 @@ impl UserAgent {
                 Phase::Inviting(Inviting { cancel: None, .. }) => Some(client.request.sequence + 1),
                 _ => None,
             },
-            Purpose::Bye(handle) | Purpose::Info(handle) | Purpose::Refer(handle) | Purpose::Change(handle) => {
-                match &mut self.calls.get_mut(&handle)?.phase {
-                    Phase::Established(established) => Some(established.dialog.next_sequence()),
-                    _ => None,
-                }
-            }
+            Purpose::Bye(handle)
+            | Purpose::Info(handle)
+            | Purpose::Refer(handle)
+            | Purpose::Notify(handle)
+            | Purpose::Change(handle) => match &mut self.calls.get_mut(&handle)?.phase {
+                Phase::Established(established) => Some(established.dialog.next_sequence()),
+                _ => None,
+            },
             Purpose::Prack(handle) => self.sequence_of_prack(handle, client),
             Purpose::ForkBye => Some(client.request.sequence + 1),
             Purpose::Cancel | Purpose::Probe => None,
@@ -184,6 +186,7 @@ impl UserAgent {
             let sdp = sdp_of(response).map(|sdp| String::from_utf8_lossy(&sdp).into_owned());
             let remote_tag = response.to().ok().and_then(|to| to.tag().map(str::to_owned)).unwrap_or_default();
             self.emit(UaEvent::Provisional { call: handle, status, remote_tag, sdp });
+            self.followed(now, handle, status);
         }
     }
 
@@ -250,6 +253,8 @@ impl UserAgent {
             waiting: VecDeque::new(),
             session: Session::new(true, response),
             transfer: None,
+            referral: None,
+            referred_before: false,
         };
         self.timers.stop(&Timer::NoAnswer(handle));
         self.timers.stop(&Timer::CancelGiveUp(handle));
@@ -270,6 +275,7 @@ impl UserAgent {
         });
         self.session_timer_of_response(now, handle, response);
         self.tell_direction(handle);
+        self.followed(now, handle, StatusCode::OK);
     }
 
     /// The ACK of a 2xx has no transaction: it has a branch of its own and goes along the dialog's route.

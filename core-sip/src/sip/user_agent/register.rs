@@ -7,6 +7,7 @@ use crate::event::{LogLevel, RegistrationState};
 use crate::random::Random;
 use crate::sip::message::{Message, Method, StatusCode};
 use crate::sip::registration::Registration;
+use crate::sip::uri::Uri;
 use crate::time::Time;
 
 use super::call::{Outcome, Phase};
@@ -188,7 +189,10 @@ impl UserAgent {
         self.timers.stop(&Timer::RegisterAnswer);
         if status.is_success() {
             match self.granted(response) {
-                Ok(expires) => self.registered(now, expires),
+                Ok(expires) => {
+                    self.identity.gruu = self.gruu_of(response);
+                    self.registered(now, expires);
+                }
                 Err(error) => self.retry_registration(now, error, None),
             }
             return;
@@ -223,6 +227,14 @@ impl UserAgent {
             Some(expires) if expires.is_zero() => Err(problem("the registrar granted an expiry of 0 s")),
             Some(expires) => Ok(expires),
         }
+    }
+
+    /// What the registrar gave us to be called at from anywhere, if it did and it can stand in a `Contact`.
+    fn gruu_of(&self, response: &Message) -> Option<String> {
+        let uri = self.identity.registered_uri();
+        let gruu = Registration::gruu(response, &uri, self.identity.instance(), self.identity.reg_id())?;
+        let usable = Uri::parse(&gruu).is_ok_and(|uri| uri.param("gr").is_some() && uri.headers().next().is_none());
+        usable.then_some(gruu)
     }
 
     fn registered(&mut self, now: Time, expires: Duration) {
@@ -267,6 +279,7 @@ impl UserAgent {
         self.register.wanted = false;
         self.register.status = Status::Idle;
         self.register.raised = false;
+        self.identity.gruu = None;
         self.flow.attempts = 0;
         if matches!(
             error,
@@ -324,6 +337,7 @@ impl UserAgent {
         }
         self.register.status = Status::Idle;
         self.register.granted = None;
+        self.identity.gruu = None;
         self.registration_event(RegistrationState::Unregistered, None, None, None);
     }
 }

@@ -22,7 +22,7 @@ use super::timers::Timer;
 use super::{CallHandle, EndedBy, UaEvent, UserAgent};
 
 /// Extensions that a request may require (RFC 3261 §8.2.2.3).
-const MAY_BE_REQUIRED: [&str; 4] = ["outbound", "path", "100rel", "timer"];
+const MAY_BE_REQUIRED: [&str; 5] = ["outbound", "path", "100rel", "timer", "replaces"];
 
 /// When to come back to one who has no room for a request, in seconds.
 const RETRY_WHEN_FULL_SECONDS: u64 = 5;
@@ -85,6 +85,7 @@ impl UserAgent {
                 | Method::Prack
                 | Method::Update
                 | Method::Notify
+                | Method::Refer
                 | Method::Options
         ) || (*method == Method::Register && self.edge.is_some());
         if !known {
@@ -115,6 +116,11 @@ impl UserAgent {
             self.respond(request, StatusCode::BAD_EXTENSION, vec![unsupported]);
             return;
         }
+        if *method != Method::Invite && request.header(Name::Replaces).is_some() {
+            // RFC 3891 §3.
+            self.respond(request, StatusCode::BAD_REQUEST, Vec::new());
+            return;
+        }
         if let Some(encoding) = request.header(Name::ContentEncoding)
             && !encoding.eq_ignore_ascii_case("identity")
         {
@@ -133,7 +139,7 @@ impl UserAgent {
             Method::Invite => self.invited(now, &key, request),
             Method::Register => self.registration_asked(now, request),
             Method::Options => self.answer_options(request),
-            // BYE, INFO, PRACK, UPDATE and NOTIFY belong to a call.
+            // BYE, INFO, PRACK, UPDATE, REFER and NOTIFY belong to a call.
             _ => self.respond(request, StatusCode::CALL_DOES_NOT_EXIST, Vec::new()),
         }
     }

@@ -34,6 +34,8 @@ pub(super) enum Timer {
     Asked(CallHandle),
     /// A transfer of this call is still not done.
     Transfer(CallHandle),
+    /// A REFER of the far end in this call is still not followed, or not to its end.
+    Referral(CallHandle),
     /// This call's session is to be refreshed, or ends (RFC 4028).
     Session(CallHandle),
     /// A call that is over is forgotten.

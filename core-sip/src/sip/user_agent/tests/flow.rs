@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use super::super::{Command, Input, UaEvent};
+use bytes::Bytes;
+
+use super::super::{CallHandle, Command, Input, UaEvent};
 use super::lab::{CALL, Lab, config, header, invite_command};
 use super::pair::{Pair, edge_settings};
 use crate::error::{Error, TlsFault};
@@ -351,4 +353,51 @@ fn a_flow_that_nobody_needs_is_closed() {
     assert_eq!(invite.header(Name::Via).is_some(), lab.flow.is_some());
     lab.refuse(&invite, 486, &[]);
     assert_eq!((lab.opened, lab.closed), (1, 1));
+}
+
+/// What is told of a request whose flow is lost before its answer (RFC 3261 §17.1.4), and what goes out on the next one.
+#[test]
+fn each_request_that_loses_its_flow_is_told_of_or_goes_out_again() {
+    fn is_told(event: &UaEvent) -> Option<&'static str> {
+        Some(match event {
+            UaEvent::InfoResult { result: Err(Error::FlowLost { .. }), .. } => "INFO lost",
+            UaEvent::TransferResult { result: Err(Error::FlowLost { .. }), .. } => "REFER lost",
+            UaEvent::FlowChecked { alive: false, .. } => "not alive",
+            UaEvent::Ended { error: Some(Error::FlowLostDuringSetup), .. } => "INVITE lost",
+            UaEvent::Ended { .. } => "ended",
+            UaEvent::HoldResult { .. } => "hold",
+            _ => return None,
+        })
+    }
+    let info = Command::Info {
+        call: CALL,
+        content_type: HeaderValue::from_static("application/dtmf"),
+        body: Bytes::from_static(b"1"),
+    };
+    let refer = Command::Transfer { call: CALL, target: "sip:carol@example.com".to_owned() };
+    let table: Vec<(Command, &[&str], &[Method])> = vec![
+        (info, &["INFO lost"], &[Method::Invite]),
+        (refer, &["REFER lost"], &[Method::Invite]),
+        (Command::Hold { call: CALL, held: true }, &[], &[Method::Invite]),
+        (Command::Hangup { call: CALL, reason: None }, &[], &[Method::Bye]),
+        (Command::CheckFlow { id: 7 }, &["not alive"], &[Method::Invite]),
+        (invite_command(CallHandle(2)), &["INVITE lost"], &[Method::Cancel, Method::Invite]),
+        (Command::Register, &[], &[Method::Register, Method::Invite]),
+    ];
+    for (command, told, again) in table {
+        let (mut lab, _) = Lab::in_call(config());
+        lab.command(command.clone());
+        assert!(!lab.sent.is_empty(), "{command:?}");
+        lab.sent.clear();
+        lab.events();
+        lab.lose_flow();
+        let events = lab.events();
+        assert_eq!(events.iter().filter_map(is_told).collect::<Vec<_>>(), told, "{command:?}");
+        lab.seconds(2);
+        let sent: Vec<Method> = lab.sent.iter().filter_map(|message| message.method().cloned()).collect();
+        assert_eq!(sent, again, "{command:?}");
+        if matches!(command, Command::Hold { .. }) {
+            assert!(String::from_utf8_lossy(lab.sent[0].body()).contains("a=sendonly"), "hold is asked for again");
+        }
+    }
 }

@@ -40,7 +40,9 @@ fn a_call_comes_in_rings_and_is_answered() {
     let trying = lab.response(100);
     assert!(trying.to().unwrap().tag().is_none());
     let events = lab.events();
-    let [UaEvent::Incoming { call, message, offer: Some(offer) }] = &events[..] else { panic!("{events:?}") };
+    let [UaEvent::Incoming { call, message, offer: Some(offer), replaces: None }] = &events[..] else {
+        panic!("{events:?}")
+    };
     assert!(call.0 >= CallHandle::FIRST_INCOMING);
     assert_eq!(message.header_named("x-customer-data").as_deref(), Some("{\"clientName\":\"Иван\"}"));
     assert_eq!(offer, OFFER);
@@ -261,17 +263,17 @@ fn what_is_not_understood_is_refused_as_the_rules_say() {
         (
             sip("OPTIONS", ""),
             200,
-            Some((Name::Allow, "INVITE, ACK, CANCEL, BYE, OPTIONS, INFO, PRACK, UPDATE, NOTIFY")),
+            Some((Name::Allow, "INVITE, ACK, CANCEL, BYE, OPTIONS, INFO, PRACK, UPDATE, REFER, NOTIFY")),
         ),
-        (sip("OPTIONS", ""), 200, Some((Name::Supported, "outbound, path, 100rel, timer"))),
+        (sip("OPTIONS", ""), 200, Some((Name::Supported, "outbound, path, 100rel, timer, replaces, gruu"))),
         (
             sip("MESSAGE", ""),
             405,
-            Some((Name::Allow, "INVITE, ACK, CANCEL, BYE, OPTIONS, INFO, PRACK, UPDATE, NOTIFY")),
+            Some((Name::Allow, "INVITE, ACK, CANCEL, BYE, OPTIONS, INFO, PRACK, UPDATE, REFER, NOTIFY")),
         ),
         (sip("NOTIFY", ""), 481, None),
         (sip("SUBSCRIBE", ""), 405, None),
-        (sip("REFER", ""), 405, None),
+        (sip("REFER", ""), 481, None),
         (sip("UPDATE", ""), 481, None),
         (sip("REGISTER", ""), 405, None),
         (sip("FROBNICATE", ""), 405, None),
@@ -387,7 +389,7 @@ fn requests_in_a_call_are_told_apart_by_their_number() {
     lab.receive(request_text("OPTIONS", "z9hG4bKo", &to_of(&ok), 8, "", ""));
     lab.response(200);
     lab.receive(request_text("REFER", "z9hG4bKr", &to_of(&ok), 9, "", ""));
-    lab.response(405);
+    lab.response(603);
     assert!(lab.events().is_empty());
 }
 

@@ -8,6 +8,7 @@ mod lab;
 mod modify;
 mod outgoing;
 mod pair;
+mod referral;
 mod registration;
 mod robustness;
 mod transfer;

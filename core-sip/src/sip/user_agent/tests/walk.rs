@@ -11,10 +11,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use super::super::client_request::Purpose;
 use super::super::{CallHandle, Command, FlowId, Input, Output, UaEvent, UserAgent};
 use super::lab::{ANSWER, OFFER, config, header};
 use crate::error::Error;
-use crate::header_field::HeaderValue;
+use crate::header_field::{HeaderField, HeaderValue};
 use crate::random::{Random as _, SeededRandom};
 use crate::sip::message::StatusCode;
 use crate::time::Time;
@@ -43,6 +44,8 @@ struct Side {
     open: BTreeSet<CallHandle>,
     ringing: Vec<CallHandle>,
     asked: Vec<CallHandle>,
+    /// Calls whose far end has sent this side to somebody else.
+    referred: Vec<CallHandle>,
     /// Calls in which somebody waits for the outcome of a hold, an offer, a transfer.
     holds: BTreeSet<CallHandle>,
     offers: BTreeSet<CallHandle>,
@@ -80,6 +83,7 @@ impl Side {
     fn new(seed: u64) -> Self {
         let mut settings = config();
         settings.keep_alive_interval = Some(Duration::from_secs(30));
+        settings.accept_referrals = true;
         settings.session_expires = Some(Duration::from_secs(90 + seed % 200));
         Self {
             agent: UserAgent::new(settings, Box::new(SeededRandom::new(seed))),
@@ -91,6 +95,7 @@ impl Side {
             open: BTreeSet::new(),
             ringing: Vec::new(),
             asked: Vec::new(),
+            referred: Vec::new(),
             holds: BTreeSet::new(),
             offers: BTreeSet::new(),
             transfers: BTreeSet::new(),
@@ -197,11 +202,17 @@ impl World {
         let here = self.here();
         let one = &mut self.sides[side];
         match event {
-            UaEvent::Incoming { call, .. } => {
+            UaEvent::Referred { call, .. } => {
+                one.referred.push(call);
+                self.saw("referred");
+            }
+            UaEvent::TransferProgress { status: 180.., .. } => self.saw("progress told"),
+            UaEvent::Incoming { call, replaces, .. } => {
+                let saw = if replaces.is_some() { "replacing" } else { "incoming" };
                 assert!(one.open.insert(call), "{here}: {call:?} comes twice");
                 one.ringing.push(call);
                 one.live.push(call);
-                self.saw("incoming");
+                self.saw(saw);
             }
             UaEvent::Ended { call, error, .. } => {
                 assert!(one.open.remove(&call), "{here}: {call:?} ends though it is not there");
@@ -209,6 +220,7 @@ impl World {
                 one.live.retain(|live| *live != call);
                 one.ringing.retain(|ringing| *ringing != call);
                 one.asked.retain(|asked| *asked != call);
+                one.referred.retain(|referred| *referred != call);
                 for waiting in [&one.holds, &one.offers, &one.transfers] {
                     assert!(!waiting.contains(&call), "{here}: {call:?} ended before its commands were answered");
                 }
@@ -311,27 +323,30 @@ impl World {
         base.replace("m=audio ", &format!("m=audio {}", self.random.below(90))) + &format!("a={direction}\r\n")
     }
 
+    /// The number of a call that `side` is about to place.
+    fn place(&mut self, side: usize) -> CallHandle {
+        let call = CallHandle(self.sides[side].next_call);
+        self.sides[side].next_call += 1;
+        self.sides[side].open.insert(call);
+        self.sides[side].live.push(call);
+        call
+    }
+
+    fn invite(&mut self, side: usize, headers: Vec<HeaderField>) {
+        let call = self.place(side);
+        let call_id = format!("walk-{}-{side}-{}", self.seed, call.0);
+        let target = "sip:app-7087fe50@example.com".to_owned();
+        let offer = OFFER.to_owned();
+        self.command(side, Command::Invite { call, target, call_id, headers, offer, display_name: None });
+    }
+
     fn take_step(&mut self) {
         let side = usize::try_from(self.random.below(2)).unwrap();
         let choice = self.random.below(64);
         match choice {
             0..=9 if self.sides[side].open.len() < 4 => {
-                let call = CallHandle(self.sides[side].next_call);
-                self.sides[side].next_call += 1;
-                self.sides[side].open.insert(call);
-                self.sides[side].live.push(call);
                 let headers = if self.random.below(3) == 0 { vec![header("Require", "100rel")] } else { Vec::new() };
-                self.command(
-                    side,
-                    Command::Invite {
-                        call,
-                        target: "sip:app-7087fe50@example.com".to_owned(),
-                        call_id: format!("walk-{}-{side}-{}", self.seed, call.0),
-                        headers,
-                        offer: OFFER.to_owned(),
-                        display_name: None,
-                    },
-                );
+                self.invite(side, headers);
             }
             10..=12 => {
                 if let Some(call) = self.sides[side].ringing.last().copied() {
@@ -381,7 +396,35 @@ impl World {
             47 => {
                 let call = self.pick(side);
                 self.sides[side].transfers.insert(call);
-                self.command(side, Command::Transfer { call, target: "sip:bob@example.com".to_owned() });
+                // To somebody, or to somebody who is spoken to already.
+                let other = self.pick(side);
+                let attended = self.sides[side].agent.replacement_uri(other).filter(|_| self.random.below(2) == 0);
+                let target = attended.unwrap_or_else(|| "sip:bob@example.com".to_owned());
+                self.command(side, Command::Transfer { call, target });
+            }
+            59..=60 => {
+                if let Some(referral) = self.sides[side].referred.pop() {
+                    if self.random.below(4) == 0 {
+                        self.command(side, Command::DeclineReferral { call: referral });
+                    } else {
+                        let call = self.place(side);
+                        let call_id = format!("walk-{}-{side}-{}", self.seed, call.0);
+                        let (headers, offer) = (Vec::new(), OFFER.to_owned());
+                        self.command(
+                            side,
+                            Command::Follow { referral, call, call_id, headers, offer, display_name: None },
+                        );
+                    }
+                }
+            }
+            61 => {
+                // Another call of this side takes the place of one that there is.
+                let call = self.pick(side);
+                let uri = self.sides[side].agent.replacement_uri(call);
+                if let Some((_, value)) = uri.as_deref().and_then(|uri| uri.split_once("?Replaces=")) {
+                    let value = crate::sip::uri::unescape(value).into_owned();
+                    self.invite(side, vec![header("Replaces", &value)]);
+                }
             }
             48 => {
                 self.sides[side].checks += 1;
@@ -435,7 +478,9 @@ impl World {
             let (here, one) = (self.here(), &self.sides[side]);
             assert!(one.open.is_empty(), "{here}: {:?} never end: {:#?}", one.open, one.agent.calls);
             assert!(one.agent.calls.is_empty(), "{here}: {:#?}", one.agent.calls);
-            assert!(one.agent.clients.is_empty(), "{here}: {:#?}", one.agent.clients);
+            // A keep-alive may have gone out a moment ago.
+            let busy = one.agent.clients.values().filter(|client| client.purpose != Purpose::Probe).count();
+            assert_eq!(busy, 0, "{here}: {:#?}", one.agent.clients);
             assert!(one.agent.servers.is_empty(), "{here}: {:#?}", one.agent.servers.keys());
             assert!(one.agent.stranded.is_empty(), "{here}");
             let waiting = (&one.holds, &one.offers, &one.transfers, one.infos, one.checks);
@@ -478,6 +523,11 @@ fn goes_everywhere(seen: &BTreeMap<&'static str, usize>) {
         "reoffered",
         "reconnecting",
         "flow lost during setup",
+        "referred",
+        "replacing",
+        "progress told",
+        "transferred",
+        "not transferred",
     ] {
         assert!(seen.get(what).is_some_and(|times| *times >= 10), "{what} happens too seldom: {seen:?}");
     }
