@@ -256,6 +256,7 @@ impl Core {
             jitter: jitter_ms.map(duration),
             round_trip_time: round_trip_ms.map(duration),
             codec,
+            ..MediaStatistics::default()
         };
         self.media(now, call, MediaReply::Statistics(statistics));
     }

@@ -285,6 +285,7 @@ impl Leg {
             jitter: totals.jitter,
             round_trip_time: totals.round_trip_time,
             codec: self.port.agreement().map(|agreement| agreement.codec.name().to_owned()),
+            far_end: totals.far_end,
         }
     }
 }
