@@ -13,7 +13,7 @@ mod handle;
 mod network_watch;
 
 pub use session::{
-    AcceptCall, ClientCommand, ClientInput, ClientOutput, ClientSession, CommandId, DTMF_DURATION,
+    AcceptCall, ClientCommand, ClientInput, ClientOutput, ClientSession, CommandId, DTMF_DURATION, FIRST_METRICS_AFTER,
     MEDIA_PREPARATION_TIMEOUT, METRICS_INTERVAL, MediaCommand, MediaReply, PREPARED_FOR, Reply, StartCall,
     dtmf_of_info,
 };

@@ -3,8 +3,10 @@
 use core::fmt;
 use std::time::Duration;
 
+mod customer_data_problem;
 mod person;
 
+pub use customer_data_problem::{CustomerDataProblem, JsonFound, JsonType, JsonWanted};
 pub use person::Locale;
 
 /// The result of everything in this crate that can fail.
@@ -35,7 +37,7 @@ pub enum Error {
         /// The path of the field, such as `location.city`, where it is known.
         field: Option<String>,
         /// What is wrong and what a right value looks like.
-        problem: String,
+        problem: CustomerDataProblem,
     },
     /// The headers that carry the customer data would be larger than the edge lets through.
     #[error(
@@ -104,6 +106,14 @@ pub enum Error {
         url: String,
         /// What the server chose instead, if that is known.
         chosen: Option<String>,
+    },
+    /// What answered the handshake is no WebSocket server, nor a web server that refuses (RFC 6455 §4).
+    #[error("{url} does not speak WebSocket (RFC 6455 §4): {problem}; check scheme and port")]
+    NotWebSocket {
+        /// The address without user data or query.
+        url: String,
+        /// What was wrong with the answer, in the WebSocket library's words.
+        problem: String,
     },
     /// The flow to the edge was lost or is not there.
     #[error("the connection to the SIP edge is lost: {problem}")]
@@ -198,6 +208,7 @@ impl Error {
             },
             Self::WebSocketRefused { .. } => "websocket_refused",
             Self::SubprotocolRefused { .. } => "subprotocol_refused",
+            Self::NotWebSocket { .. } => "not_websocket",
             Self::FlowLost { .. } => "flow_lost",
             Self::FlowLostDuringSetup => "flow_lost_during_setup",
             Self::RegistrationRefused { refusal, .. } => match refusal {
@@ -253,6 +264,7 @@ impl Error {
             Self::Audio { .. }
             | Self::NameResolution { .. }
             | Self::Connect { .. }
+            | Self::NotWebSocket { .. }
             | Self::FlowLost { .. }
             | Self::FlowLostDuringSetup
             | Self::Malformed(_)

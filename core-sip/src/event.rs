@@ -185,7 +185,8 @@ pub enum IceState {
     Closed,
 }
 
-/// How a call is doing: every 5 s, and when the ICE state changes.
+/// How a call is doing: a second after its first audio packet, then every 5 s; and when the ICE state changes or the
+/// far end says for the first time what it receives of us.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct MetricsEvent {
@@ -221,6 +222,12 @@ pub struct MetricsEvent {
     /// RTP packets received since the call began.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub packets_received: Option<u64>,
+    /// RTP packets of ours that the far end says to have received (RTCP); behind a media server that is the server.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub far_end_packets_received: Option<u64>,
+    /// Share of our packets that the far end says to have lost between its last two reports, in percent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub far_end_loss_percent: Option<f64>,
     /// Estimated mean opinion score, 1.0 to 4.5 (simplified E-model of ITU-T G.107).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mos: Option<f64>,

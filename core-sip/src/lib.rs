@@ -90,5 +90,6 @@ pub mod time;
 pub mod transport;
 
 pub use error::{
-    CallRefusal, ConfigurationProblem, Error, Locale, MediaFault, ParseError, RegistrationRefusal, Result, TlsFault,
+    CallRefusal, ConfigurationProblem, CustomerDataProblem, Error, Locale, MediaFault, ParseError, RegistrationRefusal,
+    Result, TlsFault,
 };

@@ -8,13 +8,13 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use codex_core_sip::client::{
-    AcceptCall, ClientCommand, ClientInput, ClientOutput, ClientSession, CommandId, MEDIA_PREPARATION_TIMEOUT,
-    METRICS_INTERVAL, MediaCommand, MediaReply, PREPARED_FOR, Reply, StartCall,
+    AcceptCall, ClientCommand, ClientInput, ClientOutput, ClientSession, CommandId, FIRST_METRICS_AFTER,
+    MEDIA_PREPARATION_TIMEOUT, METRICS_INTERVAL, MediaCommand, MediaReply, PREPARED_FOR, Reply, StartCall,
 };
 use codex_core_sip::config::{IceServer, SipClientConfig};
 use codex_core_sip::event::{CallEvent, CallState, Event, IceState, LogLevel, QualityMeasure, RegistrationState};
 use codex_core_sip::header_field::{HeaderField, HeaderName, HeaderValue};
-use codex_core_sip::media::{MediaNotice, MediaStatistics};
+use codex_core_sip::media::{FarEndReception, MediaNotice, MediaStatistics};
 use codex_core_sip::metadata::{CustomerData, LanguageTag};
 use codex_core_sip::random::SeededRandom;
 use codex_core_sip::sip::message::{Message, MessageBuilder, Method, StatusCode};
@@ -655,6 +655,28 @@ fn metrics_come_every_five_seconds_and_with_each_change_of_ice() {
     assert_eq!(metrics[2].loss_percent, Some(10.0));
     assert_eq!(metrics[2].ice_state, Some(IceState::Connected));
     assert_eq!(metrics[2].application_name.as_deref(), Some("voicebot"));
+}
+
+#[test]
+fn the_first_metrics_come_soon_after_the_first_packet_and_with_the_far_ends_first_report() {
+    let (mut line, _) = Line::connected(config());
+    line.run(Duration::from_millis(400));
+    line.notice(MediaNotice::FirstPacket);
+    line.statistics.packets_received = 50;
+    line.statistics.packets_sent = 60;
+    line.run(FIRST_METRICS_AFTER);
+    line.statistics.far_end = Some(FarEndReception { packets_received: 57, loss: 0.125 });
+    line.notice(MediaNotice::FarEndReport);
+    line.run(METRICS_INTERVAL);
+    let metrics: Vec<_> = line
+        .events
+        .iter()
+        .filter_map(|event| if let Event::Metrics(event) = event { Some(event) } else { None })
+        .collect();
+    assert_eq!(metrics.iter().map(|event| event.ts - UNIX_MS).collect::<Vec<_>>(), [1400, 1400, 6400]);
+    assert!(metrics[0].mos.is_some(), "{:?}", metrics[0]);
+    assert_eq!((metrics[0].far_end_packets_received, metrics[0].far_end_loss_percent), (None, None));
+    assert_eq!((metrics[1].far_end_packets_received, metrics[1].far_end_loss_percent), (Some(57), Some(12.5)));
 }
 
 #[test]

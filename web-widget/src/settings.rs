@@ -1,5 +1,6 @@
 //! Keys made into settings: every value looked at, every problem told at once. No I/O.
 
+mod customer_data;
 mod ice;
 mod masked;
 mod websocket_address;
@@ -14,7 +15,7 @@ use codex_core_sip::{ConfigurationProblem, Error};
 use codex_jambonz_api::AccountSid;
 use secrecy::SecretString;
 
-use crate::keys::{self, Given, KeyProblem, KeyProblems, KeyValues, KeyWarning, Shown, known};
+use crate::keys::{self, Given, KeyProblem, KeyProblems, KeyValues, KeyWarning, Shown, example_of, known};
 use crate::text::Text;
 
 pub use websocket_address::WebSocketAddress;
@@ -173,7 +174,7 @@ impl<'a> Reader<'a> {
                 value: None,
                 place: None,
                 problem,
-                example: key.example.to_owned(),
+                example: key.example.clone(),
             });
         }
         given
@@ -195,13 +196,12 @@ impl<'a> Reader<'a> {
     }
 
     fn wrong(&mut self, name: &str, given: &Given, problem: Text) {
-        let example = known(name).map_or("", |key| key.example).to_owned();
         self.problems.push(KeyProblem {
             key: given.written.clone(),
             value: shown(name, &given.value),
             place: given.place.clone(),
             problem,
-            example,
+            example: example_of(name),
         });
     }
 
@@ -315,14 +315,9 @@ impl<'a> Reader<'a> {
         let problem = match CustomerData::from_json(&given.written, value) {
             Ok(data) => return Some(data),
             Err(Error::CustomerData { line, column, field, problem, .. }) => {
-                let of_field =
-                    |word: &str| field.as_ref().map(|field| format!(", {word} `{field}`")).unwrap_or_default();
-                Text::new(
-                    format!("line {line}, column {column}{}: {problem}", of_field("field")),
-                    format!("строка {line}, столбец {column}{}: {problem}", of_field("поле")),
-                )
+                customer_data::text(line, column, field.as_deref(), &problem)
             }
-            Err(other) => Text::new(other.to_string(), other.to_string()),
+            Err(other) => refused_by_client(&other.to_string()),
         };
         self.wrong(keys::CUSTOMER_DATA, given, problem);
         None
@@ -410,8 +405,8 @@ fn of_client(keys: &KeyValues, error: &Error) -> KeyProblems {
             key: given.map_or_else(|| problem.key.clone(), |given| given.written.clone()),
             value: given.map_or_else(|| problem.value.clone(), |given| shown(name(&problem.key), &given.value)),
             place: given.and_then(|given| given.place.clone()),
-            problem: Text::new(problem.problem.clone(), problem.problem.clone()),
-            example: problem.example.clone(),
+            problem: refused_by_client(&problem.problem),
+            example: Text::new(problem.example.clone(), problem.example.clone()),
         }
     };
     match error {
@@ -420,10 +415,15 @@ fn of_client(keys: &KeyValues, error: &Error) -> KeyProblems {
             key: "settings".to_owned(),
             value: None,
             place: None,
-            problem: Text::new(other.to_string(), other.to_string()),
-            example: "a .env as the documentation shows it".to_owned(),
+            problem: refused_by_client(&other.to_string()),
+            example: Text::fixed("a .env as the documentation shows it", "файл .env, как в документации"),
         }]),
     }
+}
+
+/// What the client says in English only. The checks above leave it nothing to say.
+fn refused_by_client(problem: &str) -> Text {
+    Text::new(problem.to_owned(), format!("клиент не принимает это значение: «{problem}»"))
 }
 
 fn domain(value: &str) -> Result<String, Text> {

@@ -38,6 +38,9 @@ use crate::sip::user_agent::{
 };
 use crate::time::Time;
 
+/// How long after the first audio packet of a call its first `metrics` come: enough packets for figures that mean
+/// something.
+pub const FIRST_METRICS_AFTER: Duration = Duration::from_secs(1);
 /// How often `metrics` are reported in a call.
 pub const METRICS_INTERVAL: Duration = Duration::from_secs(5);
 
@@ -329,6 +332,8 @@ struct Call {
     silence_reported: bool,
     /// Since when the microphone has given nothing, as far as that is known.
     microphone_silent_since: Option<Time>,
+    /// An audio packet has come.
+    heard: bool,
     next_metrics: Option<Time>,
     /// When the media engine must have made our description.
     media_due: Option<Time>,
@@ -787,6 +792,7 @@ impl ClientSession {
             last_packet: self.now,
             silence_reported: false,
             microphone_silent_since: None,
+            heard: false,
             next_metrics: None,
             media_due: prepared
                 .as_ref()
@@ -1098,9 +1104,12 @@ impl ClientSession {
             }
             MediaReply::Notice(MediaNotice::FirstPacket) => {
                 call.last_packet = now;
+                call.heard = true;
+                call.next_metrics = call.next_metrics.map(|due| due.min(now + FIRST_METRICS_AFTER));
                 let context = call_context(call);
                 self.log(LogLevel::Debug, "first audio packet", context, None);
             }
+            MediaReply::Notice(MediaNotice::FarEndReport) => self.order_media(MediaCommand::ReadStatistics),
             MediaReply::Notice(MediaNotice::Dtmf(tone)) => self.dtmf_event(tone),
             MediaReply::Notice(MediaNotice::Failed(fault)) => self.path_failed(fault),
             MediaReply::DtmfSent(..) => {}
@@ -1119,7 +1128,7 @@ impl ClientSession {
         let Some(call) = &mut self.call else { return };
         call.step = Step::Up;
         call.last_packet = now;
-        call.next_metrics = Some(now + METRICS_INTERVAL);
+        call.next_metrics = Some(now + if call.heard { FIRST_METRICS_AFTER } else { METRICS_INTERVAL });
         let waiting = call.waiting.take();
         self.set_state(CallState::Connected);
         self.log_call("connected");
@@ -1180,6 +1189,8 @@ impl ClientSession {
             bytes_received: Some(after.bytes_received),
             packets_sent: Some(after.packets_sent),
             packets_received: Some(after.packets_received),
+            far_end_packets_received: after.far_end.map(|far_end| far_end.packets_received),
+            far_end_loss_percent: after.far_end.map(|far_end| far_end.loss * 100.0),
             mos,
             language: Some(call.language.to_string()),
             application_name: call.application_name.as_ref().map(ToString::to_string),
@@ -1493,6 +1504,7 @@ impl ClientSession {
             last_packet: self.now,
             silence_reported: false,
             microphone_silent_since: None,
+            heard: false,
             next_metrics: None,
             media_due: None,
             recovery: recovery::Recovery::default(),

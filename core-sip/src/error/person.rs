@@ -70,7 +70,10 @@ impl Error {
 
     fn person_text(&self) -> Text {
         match self {
-            Self::Configuration { .. } | Self::CustomerData { .. } | Self::HeaderNotAllowed { .. } => NOT_SET_UP,
+            Self::Configuration { .. }
+            | Self::CustomerData { .. }
+            | Self::HeaderNotAllowed { .. }
+            | Self::NotWebSocket { .. } => NOT_SET_UP,
             Self::CustomerDataTooLarge { .. } => text(
                 "The details that go with the call are too long. Please shorten them and call again.",
                 "Сведения, которые передаются вместе со звонком, слишком длинные. Сократите их и позвоните ещё раз.",

@@ -28,7 +28,17 @@ fn causes() -> Vec<(Error, &'static str, bool)> {
     let parse_error = ParseError { problem: "no colon", rule: "RFC 3261 §7.3.1", offset: 7 };
     vec![
         (Error::Configuration { problems: vec![] }, "configuration", true),
-        (Error::CustomerData { key: text(), line: 1, column: 2, field: None, problem: text() }, "customer_data", true),
+        (
+            Error::CustomerData {
+                key: text(),
+                line: 1,
+                column: 2,
+                field: None,
+                problem: CustomerDataProblem::KeyTwice,
+            },
+            "customer_data",
+            true,
+        ),
         (Error::CustomerDataTooLarge { size_bytes: 5000, limit_bytes: 4096 }, "customer_data_too_large", true),
         (Error::HeaderNotAllowed { name: text(), problem: text() }, "header_not_allowed", true),
         (Error::Audio { device: text(), problem: text() }, "audio", false),
@@ -46,6 +56,7 @@ fn causes() -> Vec<(Error, &'static str, bool)> {
         (tls(TlsFault::Other(text())), "tls_other", false),
         (Error::WebSocketRefused { url: text(), status: 404 }, "websocket_refused", true),
         (Error::SubprotocolRefused { url: text(), chosen: None }, "subprotocol_refused", true),
+        (Error::NotWebSocket { url: text(), problem: text() }, "not_websocket", false),
         (Error::FlowLost { problem: text() }, "flow_lost", false),
         (Error::FlowLostDuringSetup, "flow_lost_during_setup", false),
         (registration(R::Credentials, 403, None), "registration_credentials", true),

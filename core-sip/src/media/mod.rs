@@ -111,6 +111,8 @@ pub enum MediaNotice {
     Ice(IceState),
     /// The first RTP packet came.
     FirstPacket,
+    /// The far end said for the first time, in RTCP, what it receives of us: [`MediaStatistics::far_end`].
+    FarEndReport,
     /// The far end pressed a key (RFC 4733).
     Dtmf(char),
     /// The session is broken and will not mend.
@@ -218,4 +220,16 @@ pub struct MediaStatistics {
     pub source_heard: Option<bool>,
     /// The codec in use, such as `PCMU` or `opus`.
     pub codec: Option<String>,
+    /// What the far end says that it receives of us; `None` until it says something.
+    pub far_end: Option<FarEndReception>,
+}
+
+/// What the far end receives of us, by its last report (RTCP, RFC 3550 §6.4.1). The far end of the media path: behind a
+/// media server that is the server.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct FarEndReception {
+    /// RTP packets, from our first one on. What it lost before it saw one it does not know of.
+    pub packets_received: u64,
+    /// The share lost since its report before, from 0 to 1.
+    pub loss: f64,
 }

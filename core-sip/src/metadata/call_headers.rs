@@ -6,7 +6,7 @@ use super::customer_data::CustomerData;
 use super::display_names::{DisplayNames, readable};
 use super::language::LanguageTag;
 use super::user_to_user::{self, USER_TO_USER, UserToUserEncoding};
-use crate::error::{Error, Result};
+use crate::error::{CustomerDataProblem, Error, Result};
 use crate::header_field::{HeaderField, HeaderName, HeaderValue};
 
 /// The header that carries customer data as compact JSON in raw UTF-8.
@@ -159,7 +159,7 @@ fn first_customer_data(value: &str) -> Result<CustomerData> {
                 line: 1,
                 column: e.valid_up_to() + 1,
                 field: None,
-                problem: "its content is not UTF-8".to_owned(),
+                problem: CustomerDataProblem::Header("its content is not UTF-8".to_owned()),
             })?;
             CustomerData::from_json(USER_TO_USER, text)
         });

@@ -10,7 +10,7 @@ use super::json::{
     Fault, Reader, StrictValue, kind, line_and_column, write_list, write_object, write_text, write_value,
 };
 use super::timestamp::is_rfc3339;
-use crate::error::{Error, Result};
+use crate::error::{CustomerDataProblem, Error, JsonType, Result};
 
 const CLIENT_ID: &str = "clientId";
 const CLIENT_NAME: &str = "clientName";
@@ -182,37 +182,32 @@ fn text_member<'a>(name: &'static str, text: &'a Option<String>) -> Option<(&'a 
 /// What is wrong with a field: its path below the object, and the problem.
 struct FieldFault {
     field: String,
-    problem: String,
+    problem: CustomerDataProblem,
 }
 
 impl FieldFault {
-    fn new(field: &str, problem: impl Into<String>) -> Self {
-        Self { field: field.to_owned(), problem: problem.into() }
+    fn new(field: &str, problem: CustomerDataProblem) -> Self {
+        Self { field: field.to_owned(), problem }
+    }
+
+    fn wrong_type(field: &str, value: &Value, wanted: JsonType) -> Self {
+        Self::new(field, CustomerDataProblem::WrongType { found: kind(value), wanted })
     }
 }
 
 fn text(field: &str, value: Value) -> Result<String, FieldFault> {
     match value {
         Value::String(text) => Ok(text),
-        Value::Null => Err(FieldFault::new(
-            field,
-            "it is null and must be a text in double quotes; leave the field out if there is none",
-        )),
-        other => Err(FieldFault::new(field, format!("it is {} and must be a text in double quotes", kind(&other)))),
+        other => Err(FieldFault::wrong_type(field, &other, JsonType::Text)),
     }
 }
 
 fn object(field: &str, value: Value) -> Result<Map<String, Value>, FieldFault> {
     match value {
         Value::Object(map) => Ok(map),
-        Value::Null => {
-            Err(FieldFault::new(field, "it is null and must be an object `{…}`; leave the field out if there is none"))
-        }
-        other => Err(FieldFault::new(field, format!("it is {} and must be an object `{{…}}`", kind(&other)))),
+        other => Err(FieldFault::wrong_type(field, &other, JsonType::Object)),
     }
 }
-
-const CALL_TYPE_MISSING: &str = "the required field callType is not there; add, for example, \"callType\":\"webcall\"";
 
 impl CustomerData {
     /// Data of nothing but the kind of call, such as `webcall`.
@@ -294,10 +289,7 @@ impl CustomerData {
     fn read(text: &str) -> Result<Self, Fault> {
         let mut reader = Reader::new(text);
         if reader.peek().is_none() {
-            return Err(reader.fault(
-                reader.position(),
-                "there is nothing; a JSON object such as {\"callType\":\"webcall\"} is wanted",
-            ));
+            return Err(reader.fault(reader.position(), CustomerDataProblem::Nothing));
         }
         let start = reader.position();
         let mut data = Self::default();
@@ -321,7 +313,7 @@ impl CustomerData {
         })?;
         reader.end()?;
         if !has_call_type {
-            return Err(reader.fault_below(start, CALL_TYPE, CALL_TYPE_MISSING));
+            return Err(reader.fault_below(start, CALL_TYPE, CustomerDataProblem::NoCallType));
         }
         Ok(data)
     }
@@ -335,20 +327,14 @@ impl CustomerData {
             CALL_TYPE => {
                 self.call_type = text(CALL_TYPE, value)?;
                 if self.call_type.trim().is_empty() {
-                    return Err(FieldFault::new(
-                        CALL_TYPE,
-                        "it is empty; say what kind of call this is, for example webcall",
-                    ));
+                    return Err(FieldFault::new(CALL_TYPE, CustomerDataProblem::EmptyCallType));
                 }
             }
             SESSION_ID => self.session_id = Some(text(SESSION_ID, value)?),
             TIMESTAMP => {
                 let timestamp = text(TIMESTAMP, value)?;
                 if !is_rfc3339(&timestamp) {
-                    return Err(FieldFault::new(
-                        TIMESTAMP,
-                        "it must be a date and time of RFC 3339, for example 2025-11-14T12:00:00Z",
-                    ));
+                    return Err(FieldFault::new(TIMESTAMP, CustomerDataProblem::WrongTimestamp));
                 }
                 self.timestamp = Some(timestamp);
             }
@@ -386,7 +372,7 @@ impl CustomerData {
                 key: "customerData".to_owned(),
                 line: 1,
                 column: 1,
-                problem: "it is a known field and must not be among the extra ones".to_owned(),
+                problem: CustomerDataProblem::KnownFieldAmongExtra,
                 field: Some(field),
             });
         }
@@ -509,7 +495,7 @@ impl<'de> Deserialize<'de> for CustomerData {
                         .map_err(|fault| A::Error::custom(format!("field `{}`: {}", fault.field, fault.problem)))?;
                 }
                 if !seen.contains(CALL_TYPE) {
-                    return Err(A::Error::custom(CALL_TYPE_MISSING));
+                    return Err(A::Error::custom(CustomerDataProblem::NoCallType));
                 }
                 Ok(data)
             }
@@ -563,7 +549,7 @@ mod tests {
         match CustomerData::from_json("CUSTOMER_DATA", text).unwrap_err() {
             Error::CustomerData { key, line, column, field, problem } => {
                 assert_eq!(key, "CUSTOMER_DATA");
-                (line, column, field, problem)
+                (line, column, field, problem.to_string())
             }
             other => panic!("{other}"),
         }

@@ -9,6 +9,7 @@ use core::fmt;
 use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
 
+use crate::error::{CustomerDataProblem, JsonFound, JsonType, JsonWanted};
 use crate::ordered::OrderedMap;
 
 /// How deep objects and arrays may lie in each other, the outermost counted.
@@ -25,7 +26,7 @@ pub(super) struct Fault {
     /// The path of the field, such as `location.city` or `customFields.tags[2]`.
     pub(super) field: Option<String>,
     /// What is wrong.
-    pub(super) problem: String,
+    pub(super) problem: CustomerDataProblem,
 }
 
 #[derive(Debug)]
@@ -48,12 +49,12 @@ impl<'t> Reader<'t> {
     }
 
     /// A fault at byte `at`, in the field that is being read.
-    pub(super) fn fault(&self, at: usize, problem: impl Into<String>) -> Fault {
+    pub(super) fn fault(&self, at: usize, problem: CustomerDataProblem) -> Fault {
         self.fault_below(at, "", problem)
     }
 
     /// A fault at byte `at`, in `field` (a key, or nothing) below the field that is being read.
-    pub(super) fn fault_below(&self, at: usize, field: &str, problem: impl Into<String>) -> Fault {
+    pub(super) fn fault_below(&self, at: usize, field: &str, problem: CustomerDataProblem) -> Fault {
         let mut path = String::new();
         for step in &self.path {
             match step {
@@ -68,7 +69,7 @@ impl<'t> Reader<'t> {
             path.truncate(cut);
             path.push('…');
         }
-        Fault { at, field: Some(path).filter(|p| !p.is_empty()), problem: problem.into() }
+        Fault { at, field: Some(path).filter(|p| !p.is_empty()), problem }
     }
 
     /// The next byte that is not white space, which is not consumed.
@@ -85,33 +86,28 @@ impl<'t> Reader<'t> {
         self.at
     }
 
-    /// What the text holds here, in words that give no content away.
-    fn found(&mut self) -> &'static str {
+    /// What the text holds here.
+    fn found(&mut self) -> JsonFound {
         match self.peek() {
-            None => "the text ends",
-            Some(b'"') => "a text begins",
-            Some(b'{') => "an object begins",
-            Some(b'[') => "an array begins",
-            Some(b'}') => "there is `}`",
-            Some(b']') => "there is `]`",
-            Some(b',') => "there is `,`",
-            Some(b':') => "there is `:`",
-            Some(b'\'') => "there is `'` (JSON wants double quotes)",
-            Some(0xef) if self.text[self.at..].starts_with('\u{feff}') => "there is a byte order mark",
-            Some(_) => "there is something else",
+            None => JsonFound::End,
+            Some(b'"') => JsonFound::Text,
+            Some(b'{') => JsonFound::Object,
+            Some(b'[') => JsonFound::Array,
+            Some(sign @ (b'}' | b']' | b',' | b':')) => JsonFound::Sign(char::from(sign)),
+            Some(b'\'') => JsonFound::SingleQuote,
+            Some(0xef) if self.text[self.at..].starts_with('\u{feff}') => JsonFound::ByteOrderMark,
+            Some(_) => JsonFound::Other,
         }
     }
 
-    fn unexpected(&mut self, wanted: &str) -> Fault {
+    fn unexpected(&mut self, wanted: JsonWanted) -> Fault {
         let found = self.found();
-        self.fault(self.at, format!("{wanted} is wanted where {found}"))
+        self.fault(self.at, CustomerDataProblem::Unexpected { wanted, found })
     }
 
     fn enter(&mut self) -> Result<(), Fault> {
         if self.path.len() >= MAX_NESTING {
-            return Err(
-                self.fault(self.at, format!("objects and arrays lie in each other more than {MAX_NESTING} deep"))
-            );
+            return Err(self.fault(self.at, CustomerDataProblem::TooDeep(MAX_NESTING)));
         }
         self.at += 1;
         Ok(())
@@ -123,7 +119,7 @@ impl<'t> Reader<'t> {
         mut each: impl FnMut(&mut Self, String) -> Result<(), Fault>,
     ) -> Result<(), Fault> {
         if self.peek() != Some(b'{') {
-            return Err(self.unexpected("an object `{…}`"));
+            return Err(self.unexpected(JsonWanted::Object));
         }
         self.enter()?;
         let mut seen = OrderedMap::new();
@@ -133,16 +129,16 @@ impl<'t> Reader<'t> {
         }
         loop {
             if self.peek() != Some(b'"') {
-                return Err(self.unexpected("a key in double quotes"));
+                return Err(self.unexpected(JsonWanted::Key));
             }
             let key_at = self.at;
             let key = self.string()?;
             if seen.insert(key.clone(), ()).is_some() {
-                return Err(self.fault_below(key_at, &key, "the key is there twice"));
+                return Err(self.fault_below(key_at, &key, CustomerDataProblem::KeyTwice));
             }
             self.path.push(Step::Key(key.clone()));
             if self.peek() != Some(b':') {
-                return Err(self.unexpected("`:`"));
+                return Err(self.unexpected(JsonWanted::Colon));
             }
             self.at += 1;
             self.peek();
@@ -154,7 +150,7 @@ impl<'t> Reader<'t> {
                     self.at += 1;
                     return Ok(());
                 }
-                _ => return Err(self.unexpected("`,` or `}`")),
+                _ => return Err(self.unexpected(JsonWanted::CommaOrBrace)),
             }
         }
     }
@@ -176,7 +172,7 @@ impl<'t> Reader<'t> {
                     self.at += 1;
                     return Ok(elements);
                 }
-                _ => return Err(self.unexpected("`,` or `]`")),
+                _ => return Err(self.unexpected(JsonWanted::CommaOrBracket)),
             }
         }
     }
@@ -204,7 +200,7 @@ impl<'t> Reader<'t> {
                         return Ok(value);
                     }
                 }
-                Err(self.unexpected("a value"))
+                Err(self.unexpected(JsonWanted::Value))
             }
         }
     }
@@ -216,15 +212,14 @@ impl<'t> Reader<'t> {
         let mut escaped = false;
         loop {
             match bytes.get(end) {
-                None => return Err(self.fault(start, "the text that begins here has no closing `\"`")),
+                None => return Err(self.fault(start, CustomerDataProblem::UnclosedText)),
                 Some(b'"') => break,
                 Some(b'\\') => {
                     escaped = true;
                     end += 2;
                 }
                 Some(0..=0x1f) => {
-                    return Err(self
-                        .fault(end, "a text holds a control character as it is; JSON wants it escaped, such as \\n"));
+                    return Err(self.fault(end, CustomerDataProblem::ControlCharacter));
                 }
                 Some(_) => end += 1,
             }
@@ -235,7 +230,7 @@ impl<'t> Reader<'t> {
         }
         unescape(&self.text[start + 1..end]).map_err(|at| {
             let at = start + 1 + at;
-            self.fault(at, "a text holds an escape that JSON does not know, or half of a surrogate pair")
+            self.fault(at, CustomerDataProblem::WrongEscape)
         })
     }
 
@@ -248,24 +243,20 @@ impl<'t> Reader<'t> {
             .unwrap_or(rest.len());
         let token = &rest[..len];
         self.at = start + len;
-        let too_large =
-            "the number is too large or has too many digits to be kept exactly; write it as a text in double quotes";
         if !is_number(token) {
-            return Err(self.fault(start, "this is not a number as JSON writes them"));
+            return Err(self.fault(start, CustomerDataProblem::WrongNumber));
         }
         let Some(number) = number_of(token) else {
-            return Err(self.fault(start, too_large));
+            return Err(self.fault(start, CustomerDataProblem::NumberTooLarge));
         };
         let mantissa = token.split(['e', 'E']).next().unwrap_or(token);
         let zero = !mantissa.bytes().any(|b| matches!(b, b'1'..=b'9'));
         if number.is_f64() && !zero {
             if !token.bytes().any(|b| matches!(b, b'.' | b'e' | b'E')) {
-                return Err(self.fault(start, too_large));
+                return Err(self.fault(start, CustomerDataProblem::NumberTooLarge));
             }
             if number.as_f64() == Some(0.0) {
-                return Err(
-                    self.fault(start, "the number is too small to be told from 0; write it as a text in double quotes")
-                );
+                return Err(self.fault(start, CustomerDataProblem::NumberTooSmall));
             }
         }
         Ok(number)
@@ -273,7 +264,7 @@ impl<'t> Reader<'t> {
 
     /// Makes sure that nothing follows.
     pub(super) fn end(&mut self) -> Result<(), Fault> {
-        if self.peek().is_none() { Ok(()) } else { Err(self.unexpected("the end")) }
+        if self.peek().is_none() { Ok(()) } else { Err(self.unexpected(JsonWanted::End)) }
     }
 }
 
@@ -448,14 +439,14 @@ pub(super) fn line_and_column(text: &str, at: usize) -> (usize, usize) {
 }
 
 /// What kind of value this is, with its article.
-pub(super) fn kind(value: &Value) -> &'static str {
+pub(super) fn kind(value: &Value) -> JsonType {
     match value {
-        Value::Null => "null",
-        Value::Bool(_) => "a boolean",
-        Value::Number(_) => "a number",
-        Value::String(_) => "a text",
-        Value::Array(_) => "an array",
-        Value::Object(_) => "an object",
+        Value::Null => JsonType::Null,
+        Value::Bool(_) => JsonType::Boolean,
+        Value::Number(_) => JsonType::Number,
+        Value::String(_) => JsonType::Text,
+        Value::Array(_) => JsonType::Array,
+        Value::Object(_) => JsonType::Object,
     }
 }
 
@@ -604,9 +595,9 @@ mod tests {
         for (text, at, field, words) in cases {
             let fault = read(text).unwrap_err();
             assert_eq!((fault.at, fault.field.as_deref()), (at, field), "{text}: {}", fault.problem);
-            assert!(fault.problem.contains(words), "{text}: {}", fault.problem);
+            assert!(fault.problem.to_string().contains(words), "{text}: {}", fault.problem);
         }
-        assert!(read("\u{feff}{}").unwrap_err().problem.contains("byte order mark"));
+        assert!(read("\u{feff}{}").unwrap_err().problem.to_string().contains("byte order mark"));
     }
 
     #[test]

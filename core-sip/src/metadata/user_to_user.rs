@@ -7,7 +7,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, STANDARD_PAD_INDIFFERENT, URL_SAFE_PAD_INDIFFERENT};
 
 use super::application::wrong_setting;
-use crate::error::{Error, Result};
+use crate::error::{CustomerDataProblem, Error, Result};
 use crate::header_field::HeaderValue;
 
 /// The header's name.
@@ -103,7 +103,8 @@ impl fmt::Display for UserToUserEncoding {
 }
 
 fn wrong_value(at: usize, problem: impl Into<String>) -> Error {
-    Error::CustomerData { key: USER_TO_USER.to_owned(), line: 1, column: at + 1, field: None, problem: problem.into() }
+    let problem = CustomerDataProblem::Header(problem.into());
+    Error::CustomerData { key: USER_TO_USER.to_owned(), line: 1, column: at + 1, field: None, problem }
 }
 
 /// What each of the comma-joined values holds.
@@ -233,7 +234,7 @@ mod tests {
             let error = UserToUserEncoding::decode(value).unwrap_err();
             let Error::CustomerData { key, column: found, problem, .. } = &error else { panic!("{error}") };
             assert_eq!((key.as_str(), *found), ("User-to-User", column), "{value}");
-            assert!(problem.contains(words), "{value}: {problem}");
+            assert!(problem.to_string().contains(words), "{value}: {problem}");
         }
     }
 

@@ -324,6 +324,8 @@ mod tests {
                 bytes_received: Some(u64::from(u32::MAX)),
                 packets_sent: Some(0),
                 packets_received: None,
+                far_end_packets_received: None,
+                far_end_loss_percent: None,
                 mos: Some(4.25),
                 language: text("ru"),
                 application_name: None,

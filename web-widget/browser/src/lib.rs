@@ -259,6 +259,7 @@ impl Core {
             round_trip_time: round_trip_ms.map(duration),
             source_heard,
             codec,
+            ..MediaStatistics::default()
         };
         self.media(now, call, MediaReply::Statistics(statistics));
     }

@@ -3,7 +3,7 @@
 //! Not by a crate: `dotenvy` replaces `$NAME` in values, which the files at hand never meant (passwords hold `$`), and
 //! says of a wrong line what but not where.
 
-/// `KEY=value` and where it stands.
+/// `KEY=value` or `KEY: value`, and where it stands.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Entry {
     pub(super) key: String,
@@ -31,7 +31,7 @@ pub(super) enum Why {
 
 /// Reads a whole file: its entries, and the lines that are none.
 ///
-/// `export ` before a key is dropped. Values in `'…'`, `"…"` or `` `…` `` may go over several lines; in double quotes
+/// `export ` before a key is dropped. `KEY: value` is `KEY=value`; white space must follow the colon. Values in `'…'`, `"…"` or `` `…` `` may go over several lines; in double quotes
 /// `\n`, `\r` and `\"` are escapes. An unquoted value ends at ` #`.
 pub(super) fn read(text: &str) -> (Vec<Entry>, Vec<Unread>) {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
@@ -80,13 +80,18 @@ pub(super) fn read(text: &str) -> (Vec<Entry>, Vec<Unread>) {
     (entries, unread)
 }
 
-/// Key and raw value of `KEY=value`.
+/// Key and raw value of `KEY=value` or `KEY: value`.
 fn assignment(line: &str) -> Option<(String, &str)> {
-    let (name, value) = line.split_once('=')?;
-    let name = name.trim();
-    let name = name.strip_prefix("export").filter(|rest| rest.starts_with([' ', '\t'])).unwrap_or(name).trim();
-    let right = !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.'));
-    right.then(|| (name.to_owned(), value))
+    let line = line.trim_start();
+    let line = line.strip_prefix("export").filter(|rest| rest.starts_with([' ', '\t'])).unwrap_or(line).trim_start();
+    let end = line.find(|c: char| !c.is_ascii_alphanumeric() && !matches!(c, '_' | '-' | '.')).unwrap_or(line.len());
+    let (name, rest) = line.split_at(end);
+    let value = match rest.strip_prefix(':') {
+        // `KEY:value` is refused, as the npm package has it: it may well be something else.
+        Some(value) => (value.is_empty() || value.starts_with(char::is_whitespace)).then_some(value),
+        None => rest.trim_start().strip_prefix('='),
+    }?;
+    (!name.is_empty()).then(|| (name.to_owned(), value))
 }
 
 /// Where a comment begins in an unquoted value: at a `#` that opens it or follows white space.
@@ -160,6 +165,15 @@ mod tests {
             ("A=$B${C}", "$B${C}"),
             ("A=Иван", "Иван"),
             ("\u{feff}A=1\r\n", "1"),
+            ("A: 1", "1"),
+            ("export A:\t1 # one", "1"),
+            ("A: wss://a.example:8443", "wss://a.example:8443"),
+            ("A: 'p # s$s'", "p # s$s"),
+            ("A: b=c", "b=c"),
+            ("A: \"a: b\"\r\n", "a: b"),
+            ("A=b: c", "b: c"),
+            ("A:\r\n", ""),
+            ("A:", ""),
         ] {
             assert_eq!(values(text), [("A".to_owned(), value.to_owned(), 1)], "{text:?}");
         }
@@ -175,10 +189,11 @@ mod tests {
 
     #[test]
     fn what_cannot_be_read_is_told_and_the_rest_is_read() {
-        let (entries, unread) = read("A=1\nnonsense\nB='open\nC=3\n=x\na b=1\n");
+        let (entries, unread) =
+            read("A=1\nnonsense\nB='open\nC=3\n=x\na b=1\nA:1\nA : 1\n: 1\nhttps://a.example/?b=c\n");
         assert_eq!(entries.iter().map(|entry| entry.key.as_str()).collect::<Vec<_>>(), ["A", "C"]);
         let lines: Vec<_> = unread.iter().map(|unread| unread.line).collect();
-        assert_eq!(lines, [2, 3, 5, 6]);
+        assert_eq!(lines, [2, 3, 5, 6, 7, 8, 9, 10]);
         assert_eq!(unread[1].why, Why::Unclosed('\''));
     }
 

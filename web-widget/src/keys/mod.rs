@@ -43,7 +43,7 @@ pub struct Key {
     /// What holds if it is not given; empty if nothing does.
     pub default: &'static str,
     /// What a right value looks like.
-    pub example: &'static str,
+    pub example: Text,
     /// What it says.
     pub meaning: Text,
     pub(crate) shown: Shown,
@@ -58,62 +58,78 @@ const fn key(
     required: bool,
     shown: Shown,
     default: &'static str,
-    example: &'static str,
+    example: Text,
     en: &'static str,
     ru: &'static str,
 ) -> Key {
     Key { name, required, default, example, meaning: Text::fixed(en, ru), shown }
 }
 
+/// A value that is the same in every language.
+const fn same(example: &'static str) -> Text {
+    Text::fixed(example, example)
+}
+
 /// Every key, in the order of the documentation.
 #[rustfmt::skip]
 pub static KEYS: [Key; 22] = [
-    key(JAMBONZ_SIP_DOMAIN, REQUIRED, Shown::SipUri, "", "sip.example.com",
+    key(JAMBONZ_SIP_DOMAIN, REQUIRED, Shown::SipUri, "", same("sip.example.com"),
         "the account's SIP realm", "SIP-домен (SIP realm) аккаунта"),
-    key(JAMBONZ_WSS_ADDRESS, REQUIRED, Shown::Url, "", "wss://sip.example.com:8443",
+    key(JAMBONZ_WSS_ADDRESS, REQUIRED, Shown::Url, "", same("wss://sip.example.com:8443"),
         "the WebSocket address of the SIP edge", "адрес WebSocket SIP-сервера"),
-    key(JAMBONZ_SIP_USERNAME, REQUIRED, Shown::SipUri, "", "170",
+    key(JAMBONZ_SIP_USERNAME, REQUIRED, Shown::SipUri, "", same("170"),
         "the SIP user", "имя SIP-пользователя"),
-    key(JAMBONZ_SIP_PASSWORD, REQUIRED, Shown::Nothing, "", "the user's password in jambonz",
+    key(JAMBONZ_SIP_PASSWORD, REQUIRED, Shown::Nothing, "",
+        Text::fixed("the user's password in jambonz", "пароль этого пользователя в jambonz"),
         "the SIP user's password", "пароль SIP-пользователя"),
-    key(TARGET_SIP_URI, REQUIRED, Shown::SipUri, "", "sip:app-0397dc5f-2f8f-4778-8499-0af934dd1196@sip.example.com",
+    key(TARGET_SIP_URI, REQUIRED, Shown::SipUri, "",
+        same("sip:app-0397dc5f-2f8f-4778-8499-0af934dd1196@sip.example.com"),
         "whom to call; sent as it is", "кому звонить; передаётся как есть"),
-    key(TARGET_APPLICATION_NAME, OPTIONAL, Shown::Whole, "", "voicebot",
+    key(TARGET_APPLICATION_NAME, OPTIONAL, Shown::Whole, "", same("voicebot"),
         "the readable name of what is called", "понятное имя того, кому звонят"),
-    key(DEFAULT_LANG, OPTIONAL, Shown::Whole, "en", "ru or en-US",
+    key(DEFAULT_LANG, OPTIONAL, Shown::Whole, "en", Text::fixed("ru or en-US", "ru или en-US"),
         "the language of calls (BCP 47)", "язык звонков (BCP 47)"),
-    key(FALLBACK_LANG, OPTIONAL, Shown::Whole, "en", "ru or en-US",
+    key(FALLBACK_LANG, OPTIONAL, Shown::Whole, "en", Text::fixed("ru or en-US", "ru или en-US"),
         "the language where a text is missing", "язык на случай, когда текста нет"),
-    key(STUN_URLS, OPTIONAL, Shown::Url, "", "stun:stun.example.com:3478",
+    key(STUN_URLS, OPTIONAL, Shown::Url, "", same("stun:stun.example.com:3478"),
         "STUN servers, separated by commas or white space", "STUN-серверы через запятую или пробел"),
-    key(TURN_URLS, OPTIONAL, Shown::Url, "", "turn:turn.example.com:3478, or turn:user:password@turn.example.com:3478",
+    key(TURN_URLS, OPTIONAL, Shown::Url, "",
+        Text::fixed(
+            "turn:turn.example.com:3478, or turn:user:password@turn.example.com:3478",
+            "turn:turn.example.com:3478 или turn:имя:пароль@turn.example.com:3478",
+        ),
         "TURN servers, separated by commas or white space; they may carry user and password",
         "TURN-серверы через запятую или пробел; могут содержать имя и пароль"),
-    key(TURN_USERNAME, OPTIONAL, Shown::Whole, "", "webrtc",
+    key(TURN_USERNAME, OPTIONAL, Shown::Whole, "", same("webrtc"),
         "the user of TURN servers whose URL names none", "имя пользователя TURN, если его нет в URL"),
-    key(TURN_PASSWORD, OPTIONAL, Shown::Nothing, "", "the password of TURN_USERNAME",
+    key(TURN_PASSWORD, OPTIONAL, Shown::Nothing, "", Text::fixed("the password of TURN_USERNAME", "пароль для TURN_USERNAME"),
         "its password", "его пароль"),
-    key(ICE_TRANSPORT_POLICY, OPTIONAL, Shown::Whole, "all", "all or relay",
+    key(ICE_TRANSPORT_POLICY, OPTIONAL, Shown::Whole, "all", Text::fixed("all or relay", "all или relay"),
         "all paths, or those through TURN only", "все пути или только через TURN"),
-    key(MAX_REGISTER_RETRIES, OPTIONAL, Shown::Whole, "5", "5",
+    key(MAX_REGISTER_RETRIES, OPTIONAL, Shown::Whole, "5", same("5"),
         "how often a failed registration is tried again, if INFINITE_RECONNECT is off",
         "число повторов регистрации, если INFINITE_RECONNECT выключен"),
-    key(INFINITE_RECONNECT, OPTIONAL, Shown::Whole, "true", "true or false",
+    key(INFINITE_RECONNECT, OPTIONAL, Shown::Whole, "true", Text::fixed("true or false", "true или false"),
         "whether a lost connection is tried again for ever", "восстанавливать ли связь бесконечно"),
-    key(KEEP_ALIVE_INTERVAL, OPTIONAL, Shown::Whole, "30000", "30000 (milliseconds), or 0 for off",
+    key(KEEP_ALIVE_INTERVAL, OPTIONAL, Shown::Whole, "30000",
+        Text::fixed("30000 (milliseconds), or 0 for off", "30000 (миллисекунды) или 0, чтобы выключить"),
         "milliseconds between keep-alives, 0 for off", "миллисекунды между keep-alive, 0 — выключить"),
     key(CUSTOMER_DATA, OPTIONAL, Shown::Size, "",
-        r#"{"clientId":"user_12345","clientName":"Иван Иванов","callType":"webcall"}"#,
+        same(r#"{"clientId":"user_12345","clientName":"Иван Иванов","callType":"webcall"}"#),
         "who is calling and why (JSON)", "кто и зачем звонит (JSON)"),
-    key(USER_TO_USER_ENCODING, OPTIONAL, Shown::Whole, "hex", "hex, base64 or off",
+    key(USER_TO_USER_ENCODING, OPTIONAL, Shown::Whole, "hex", Text::fixed("hex, base64 or off", "hex, base64 или off"),
         "how the header User-to-User is written", "как записан заголовок User-to-User"),
-    key(JAMBONZ_API_BASE_URL, OPTIONAL, Shown::Url, "", "https://api.example.com/v1",
+    key(JAMBONZ_API_BASE_URL, OPTIONAL, Shown::Url, "", same("https://api.example.com/v1"),
         "jambonz' REST API, to look up names", "REST API jambonz, чтобы узнавать имена приложений"),
-    key(JAMBONZ_API_KEY, OPTIONAL, Shown::Nothing, "", "an API key from jambonz' portal, Account > API keys",
+    key(JAMBONZ_API_KEY, OPTIONAL, Shown::Nothing, "",
+        Text::fixed(
+            "an API key from jambonz' portal, Account > API keys",
+            "ключ API из портала jambonz, Account > API keys",
+        ),
         "the key for it", "ключ для него"),
-    key(JAMBONZ_ACCOUNT_SID, OPTIONAL, Shown::Whole, "", "9351f46a-678c-43f5-b8a6-d4eb58d131af",
+    key(JAMBONZ_ACCOUNT_SID, OPTIONAL, Shown::Whole, "", same("9351f46a-678c-43f5-b8a6-d4eb58d131af"),
         "the account whose applications are looked up", "аккаунт, в котором ищутся приложения"),
-    key(REQUIRE_TLS, OPTIONAL, Shown::Whole, "false", "true or false",
+    key(REQUIRE_TLS, OPTIONAL, Shown::Whole, "false", Text::fixed("true or false", "true или false"),
         "whether ws:// to another machine is an error instead of a warning",
         "считать ли ws:// к другой машине ошибкой, а не предупреждением"),
 ];
@@ -166,4 +182,9 @@ pub const REQUIRE_TLS: &str = "REQUIRE_TLS";
 /// The key of this name, without `VITE_`.
 pub(crate) fn known(name: &str) -> Option<&'static Key> {
     KEYS.iter().find(|key| key.name == name)
+}
+
+/// What a right value of this key, without `VITE_`, looks like.
+pub(crate) fn example_of(name: &str) -> Text {
+    known(name).map_or(Text::fixed("", ""), |key| key.example.clone())
 }

@@ -18,7 +18,7 @@ pub struct KeyProblem {
     /// What is wrong.
     pub problem: Text,
     /// What a right value looks like.
-    pub example: String,
+    pub example: Text,
 }
 
 impl KeyProblem {
@@ -36,7 +36,7 @@ impl KeyProblem {
             Locale::En => "for example",
             Locale::Ru => "например",
         };
-        format!("{line}: {}; {example}: {}", self.problem.in_locale(locale), self.example)
+        format!("{line}: {}; {example}: {}", self.problem.in_locale(locale), self.example.in_locale(locale))
     }
 }
 
@@ -80,7 +80,7 @@ impl From<KeyProblems> for Error {
                 problem: problem.problem.in_locale(Locale::En).to_owned(),
                 key: problem.key,
                 value: problem.value,
-                example: problem.example,
+                example: problem.example.in_locale(Locale::En).to_owned(),
             })
             .collect();
         Self::Configuration { problems }

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use super::dotenv::{self, Why};
-use super::{KEYS, KeyProblem, KeyProblems, KeyWarning, VITE_PREFIX, known, meant_by};
+use super::{KEYS, KeyProblem, KeyProblems, KeyWarning, VITE_PREFIX, example_of, known, meant_by};
 use crate::text::Text;
 
 /// A value and how it was given.
@@ -60,7 +60,7 @@ impl KeyValues {
     ///
     /// # Errors
     ///
-    /// [`KeyProblems`] with every line that is no `KEY=value`.
+    /// [`KeyProblems`] with every line that is no `KEY=value` (or `KEY: value`).
     pub fn from_env_file(name: &str, text: &str) -> Result<Self, KeyProblems> {
         let (entries, unread) = dotenv::read(text);
         if !unread.is_empty() {
@@ -69,12 +69,15 @@ impl KeyValues {
                 value: None,
                 place: Some(format!("{name}:{}", line.line)),
                 problem: match line.why {
-                    Why::NoAssignment => Text::fixed("this line is not KEY=value", "эта строка не вида КЛЮЧ=значение"),
+                    Why::NoAssignment => Text::fixed(
+                        "this line is not KEY=value (nor KEY: value)",
+                        "эта строка не вида КЛЮЧ=значение (или КЛЮЧ: значение)",
+                    ),
                     Why::Unclosed(quote) => {
                         Text::new(format!("the quote {quote} is not closed"), format!("кавычка {quote} не закрыта"))
                     }
                 },
-                example: "JAMBONZ_SIP_DOMAIN=sip.example.com".to_owned(),
+                example: Text::fixed("JAMBONZ_SIP_DOMAIN=sip.example.com", "JAMBONZ_SIP_DOMAIN=sip.example.com"),
             });
             return Err(KeyProblems(problems.collect()));
         }
@@ -103,20 +106,21 @@ impl KeyValues {
     ///
     /// [`KeyProblems`] if the text is no JSON object, with line and column, or if a value is of another type.
     pub fn from_json(text: &str) -> Result<Self, KeyProblems> {
+        const EXAMPLE: &str = r#"{"JAMBONZ_SIP_DOMAIN": "sip.example.com"}"#;
         let fault = |problem: Text| {
             KeyProblems(vec![KeyProblem {
                 key: "JSON".to_owned(),
                 value: None,
                 place: None,
                 problem,
-                example: r#"{"JAMBONZ_SIP_DOMAIN": "sip.example.com"}"#.to_owned(),
+                example: Text::fixed(EXAMPLE, EXAMPLE),
             }])
         };
         let value: Value = serde_json::from_str(text).map_err(|error| {
             let (line, column) = (error.line(), error.column());
             fault(Text::new(
                 format!("this is no JSON: {error}"),
-                format!("это не JSON: ошибка в строке {line}, столбце {column} ({error})"),
+                format!("это не JSON: ошибка в строке {line}, столбце {column} («{error}»)"),
             ))
         })?;
         let Value::Object(object) = value else {
@@ -152,7 +156,7 @@ impl KeyValues {
                     value: None,
                     place: None,
                     problem: Text::fixed("it must be a text", "это должен быть текст"),
-                    example: known(plain(name)).map_or("", |key| key.example).to_owned(),
+                    example: example_of(plain(name)),
                 }),
                 None => {}
             }

@@ -24,7 +24,7 @@ use crate::media::jitter_buffer::{AudioPacket, JitterBuffer};
 use crate::media::rtp_statistics::{ReceivedPacket, ReceptionStatistics, ReportBlock};
 use crate::media::sdp_measures::Agreement;
 use crate::media::telephone_event::{self, KeyReceiver};
-use crate::media::{MediaNotice, lock};
+use crate::media::{FarEndReception, MediaNotice, lock};
 use crate::time::Time;
 
 /// How often reports are sent: RFC 3550 §6.2 asks for at least 5 s on average; sessions of two may be quicker
@@ -64,6 +64,8 @@ struct RtpState {
     last_sent: Option<(Instant, u32)>,
     last_sender_report: Option<(u32, Instant)>,
     round_trip_time: Option<Duration>,
+    first_sent: Option<u16>,
+    far_end: Option<FarEndReception>,
 }
 
 /// Sums for [`crate::media::MediaStatistics`].
@@ -75,6 +77,7 @@ pub(super) struct RtpTotals {
     pub(super) packets_lost: u64,
     pub(super) jitter: Option<Duration>,
     pub(super) round_trip_time: Option<Duration>,
+    pub(super) far_end: Option<FarEndReception>,
 }
 
 impl RtpPort {
@@ -94,6 +97,8 @@ impl RtpPort {
                 last_sent: None,
                 last_sender_report: None,
                 round_trip_time: None,
+                first_sent: None,
+                far_end: None,
             }),
             notices: Notify::new(),
             epoch,
@@ -137,6 +142,7 @@ impl RtpPort {
             packets_lost: state.reception.lost(),
             jitter: state.reception.jitter(),
             round_trip_time: state.round_trip_time,
+            far_end: state.far_end,
         }
     }
 
@@ -202,6 +208,7 @@ impl RtpPort {
 
     fn receive_control(&self, now: Instant, packets: &[Box<dyn rtcp::Packet>]) {
         let mut state = lock(&self.state);
+        let state = &mut *state;
         for packet in packets {
             let packet = packet.as_any();
             let blocks = if let Some(report) = packet.downcast_ref::<SenderReport>() {
@@ -215,6 +222,11 @@ impl RtpPort {
             for block in blocks.iter().filter(|block| block.ssrc == self.local_ssrc) {
                 if let Some(round_trip_time) = round_trip_time(self.compact_clock(now), block) {
                     state.round_trip_time = Some(round_trip_time);
+                }
+                let Some(first_sent) = state.first_sent else { continue };
+                if state.far_end.replace(far_end_reception(block, first_sent, state.packets_sent)).is_none() {
+                    state.waiting.push_back(MediaNotice::FarEndReport);
+                    self.notices.notify_one();
                 }
             }
         }
@@ -284,6 +296,18 @@ fn reception_report(block: &ReportBlock, last_sender_report: Option<(u32, Instan
         jitter: block.jitter,
         last_sender_report,
         delay,
+    }
+}
+
+/// What the far end has of the packets that we sent from `first_sent` on.
+fn far_end_reception(block: &ReceptionReport, first_sent: u16, packets_sent: u64) -> FarEndReception {
+    // The far end counts turns of the sequence number from the first one that it saw.
+    let expected = i64::from(block.last_sequence_number) - i64::from(first_sent) + 1;
+    // 24 bits, two's complement; packets that came twice make it negative.
+    let lost = i64::from((block.total_lost << 8).cast_signed() >> 8);
+    FarEndReception {
+        packets_received: u64::try_from(expected - lost).unwrap_or(0).min(packets_sent),
+        loss: f64::from(block.fraction_lost) / 256.0,
     }
 }
 
@@ -367,6 +391,7 @@ impl rtc::sansio::Protocol<TaggedPacket, TaggedPacket, ()> for RtpInterceptor {
             let mut state = lock(&self.port.state);
             state.packets_sent = state.packets_sent.saturating_add(1);
             state.bytes_sent = state.bytes_sent.saturating_add(rtp.payload.len() as u64);
+            state.first_sent.get_or_insert(rtp.header.sequence_number);
             state.last_sent = Some((packet.now, rtp.header.timestamp));
         }
         #[cfg(test)]
@@ -401,4 +426,35 @@ impl Interceptor for RtpInterceptor {
     fn unbind_local_stream(&mut self, _info: &StreamInfo) {}
     fn bind_remote_stream(&mut self, _info: &StreamInfo) {}
     fn unbind_remote_stream(&mut self, _info: &StreamInfo) {}
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_far_end_received_is_read_from_its_report() {
+        let block = |last_sequence_number, total_lost, fraction_lost| ReceptionReport {
+            last_sequence_number,
+            total_lost,
+            fraction_lost,
+            ..ReceptionReport::default()
+        };
+        for (report, first_sent, packets_sent, received, loss) in [
+            (block(1099, 0, 0), 1000, 100, 100, 0.0),
+            (block(1099, 10, 64), 1000, 100, 90, 0.25),
+            // The sequence number has gone round: 65,500 to 65,535 and 0 to 63.
+            (block(65_536 + 63, 0, 0), 65_500, 100, 100, 0.0),
+            // Twice the same packet: -1 in 24 bits.
+            (block(1049, 0x00FF_FFFF, 0), 1000, 60, 51, 0.0),
+            (block(1049, 0x00FF_FFFF, 0), 1000, 50, 50, 0.0),
+            // Nonsense: a packet that was never sent, more lost than sent.
+            (block(999_999, 0, 0), 1000, 50, 50, 0.0),
+            (block(5, 0, 0), 1000, 50, 0, 0.0),
+            (block(1049, 100, 255), 1000, 50, 0, 255.0 / 256.0),
+        ] {
+            let expected = FarEndReception { packets_received: received, loss };
+            assert_eq!(far_end_reception(&report, first_sent, packets_sent), expected, "{report:?}");
+        }
+    }
 }

@@ -288,6 +288,7 @@ impl Leg {
             round_trip_time: totals.round_trip_time,
             source_heard: None,
             codec: self.port.agreement().map(|agreement| agreement.codec.name().to_owned()),
+            far_end: totals.far_end,
         }
     }
 }

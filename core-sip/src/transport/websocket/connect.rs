@@ -194,9 +194,7 @@ impl WebSocketTransport {
                 address: self.address.host_and_port(),
                 problem: "the server closed it during the WebSocket handshake".to_owned(),
             },
-            other => Error::Protocol {
-                problem: format!("{} does not speak WebSocket (RFC 6455 §4): {other}", self.address.shown()),
-            },
+            other => Error::NotWebSocket { url: self.address.shown(), problem: other.to_string() },
         }
     }
 

@@ -329,10 +329,11 @@ async fn a_server_that_refuses_is_quoted_with_its_status() {
 }
 
 #[tokio::test]
-async fn a_server_that_speaks_something_else_is_a_protocol_violation() {
+async fn a_server_that_speaks_something_else_is_no_websocket() {
     let (address, _server) = server_that_says(b"SSH-2.0-OpenSSH_9.9\r\n\r\n").await;
     let error = failure(transport(format!("ws://{address}/?token=s3cret")).connect().await);
-    assert_eq!(error.code(), "protocol", "{error}");
+    let shown = format!("ws://{address}/");
+    assert!(matches!(&error, Error::NotWebSocket { url, problem } if *url == shown && !problem.is_empty()), "{error}");
     assert!(!error.to_string().contains("s3cret"), "{error}");
 }
 

@@ -16,6 +16,8 @@ use rustls::{
     SignatureScheme,
 };
 use secrecy::{ExposeSecret, SecretString};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio_rustls::TlsConnector;
 
 use crate::error::{ConfigurationProblem, Error, Result, TlsFault};
 
@@ -83,6 +85,22 @@ impl TlsSettings {
             Arc::new(Verify::new(provider, extra)?)
         };
         Ok(Arc::new(builder.dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth()))
+    }
+
+    /// TLS over a connection that stands already, with everything that transports ask of a certificate. `host` is the
+    /// name or address that the certificate has to be for.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Tls`]; [`Error::Configuration`] where `host` is no name or there is nobody to trust.
+    pub async fn connect<S>(&self, host: &str, stream: S) -> Result<impl AsyncRead + AsyncWrite + Send + Unpin + use<S>>
+    where
+        S: AsyncRead + AsyncWrite + Send + Unpin,
+    {
+        let name = ServerName::try_from(host.to_owned())
+            .map_err(|_| wrong("host", format!("`{}` is no host name", host.escape_debug()), "turn.example.com"))?;
+        let connecting = TlsConnector::from(self.client_config()?).connect(name, stream);
+        connecting.await.map_err(|error| Error::Tls { host: host.to_owned(), fault: fault(&error, host) })
     }
 
     fn extra_certificates(&self) -> Result<Vec<CertificateDer<'static>>> {

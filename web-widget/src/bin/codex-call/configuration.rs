@@ -8,6 +8,7 @@ use codex_web_widget::keys::{
 use codex_web_widget::{KeyValues, Settings, Text};
 
 use crate::arguments::{Arguments, Task};
+use crate::details;
 use crate::exit::{Failure, Kind};
 
 /// Read without `--env`, if it is there.
@@ -113,19 +114,23 @@ fn sources(arguments: &Arguments) -> Result<(KeyValues, Text), Failure> {
 }
 
 fn read(file: &Path) -> Result<String, Failure> {
-    let failed = |problem: String| {
+    let failed = |en: &str, ru: &str| {
         Failure::Other(
             Kind::Device,
             Text::new(
-                format!("{} cannot be read: {problem}", file.display()),
-                format!("не удаётся прочитать {}: {problem}", file.display()),
+                format!("{} cannot be read: {en}", file.display()),
+                format!("не удаётся прочитать {}: {ru}", file.display()),
             ),
         )
     };
-    let size = std::fs::metadata(file).map_err(|error| failed(error.to_string()))?.len();
+    let by_system = |error: std::io::Error| failed(&error.to_string(), &details::quoted(&error.to_string()));
+    let size = std::fs::metadata(file).map_err(by_system)?.len();
     if size > FILE_LIMIT_BYTES {
-        return Err(failed(format!("{size} bytes are more than the {FILE_LIMIT_BYTES} that are taken")));
+        return Err(failed(
+            &format!("{size} bytes are more than the {FILE_LIMIT_BYTES} that are taken"),
+            &format!("{size} байт — больше допустимых {FILE_LIMIT_BYTES}"),
+        ));
     }
-    let bytes = std::fs::read(file).map_err(|error| failed(error.to_string()))?;
-    String::from_utf8(bytes).map_err(|_| failed("it is not UTF-8".to_owned()))
+    let bytes = std::fs::read(file).map_err(by_system)?;
+    String::from_utf8(bytes).map_err(|_| failed("it is not UTF-8", "это не UTF-8"))
 }

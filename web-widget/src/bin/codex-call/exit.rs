@@ -3,6 +3,8 @@
 use codex_core_sip::{CallRefusal, Error};
 use codex_web_widget::{KeyProblems, Text};
 
+use crate::details;
+
 /// What kind of thing failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
@@ -71,8 +73,9 @@ impl Kind {
             | Error::FlowLostDuringSetup
             | Error::Timeout { .. } => Self::Connection,
             Error::Tls { .. } => Self::Tls,
-            Error::WebSocketRefused { .. } | Error::SubprotocolRefused { .. } => Self::WebSocket,
-            error if is_no_websocket(error) => Self::WebSocket,
+            Error::WebSocketRefused { .. } | Error::SubprotocolRefused { .. } | Error::NotWebSocket { .. } => {
+                Self::WebSocket
+            }
             Error::RegistrationRefused { .. } => Self::Registration,
             Error::CallRefused { refusal: CallRefusal::NotAcceptable, .. } | Error::Media { .. } => Self::Audio,
             Error::CallRefused { .. } => Self::Call,
@@ -88,11 +91,6 @@ impl Kind {
             error => Self::of(error),
         }
     }
-}
-
-/// Whether something else than a WebSocket server answered the handshake. The error has no variant of its own.
-pub(crate) fn is_no_websocket(error: &Error) -> bool {
-    matches!(error, Error::Protocol { problem } if problem.contains("does not speak WebSocket"))
 }
 
 /// Why the program ends with a status other than 0.
@@ -152,7 +150,8 @@ impl From<codex_web_widget::Error> for Failure {
         match error {
             codex_web_widget::Error::Keys(problems) => Self::Keys(problems),
             codex_web_widget::Error::Client(error) => Self::Client(error),
-            other => Self::Other(Kind::Settings, Text::new(other.to_string(), other.to_string())),
+            codex_web_widget::Error::Names(error) => Self::Other(Kind::Settings, details::of_api(&error)),
+            other => Self::Other(Kind::Settings, Text::new(other.to_string(), details::quoted(&other.to_string()))),
         }
     }
 }

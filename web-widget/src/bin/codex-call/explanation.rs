@@ -3,8 +3,6 @@
 use codex_core_sip::error::{CallRefusal, Error, Locale, MediaFault, RegistrationRefusal, TlsFault};
 use codex_web_widget::Text;
 
-use crate::exit::is_no_websocket;
-
 /// What happened, and what to do about it.
 #[derive(Debug, Clone)]
 pub(crate) struct Explanation {
@@ -59,12 +57,12 @@ impl Explanation {
                     "там другая служба: проверьте порт и путь в JAMBONZ_WSS_ADDRESS",
                 ),
             ),
-            error if is_no_websocket(error) => Self::fixed(
-                (
-                    "somebody listens at JAMBONZ_WSS_ADDRESS, but does not speak WebSocket",
-                    "по адресу JAMBONZ_WSS_ADDRESS кто-то слушает, но это не WebSocket",
+            Error::NotWebSocket { url, .. } => Self::new(
+                Text::new(
+                    format!("somebody listens at {url}, but does not speak WebSocket"),
+                    format!("по адресу {url} кто-то слушает, но это не WebSocket"),
                 ),
-                (
+                Text::fixed(
                     "another service listens there: check scheme and port in JAMBONZ_WSS_ADDRESS (jambonz listens on 8443 as a rule, with wss://)",
                     "там другая служба: проверьте схему и порт в JAMBONZ_WSS_ADDRESS (у jambonz обычно 8443 и wss://)",
                 ),
@@ -82,7 +80,7 @@ impl Explanation {
             Error::Timeout { operation, after } => Self::new(
                 Text::new(
                     format!("{operation} got no answer within {} s", after.as_secs()),
-                    format!("{operation}: нет ответа за {} с", after.as_secs()),
+                    format!("{}: нет ответа за {} с", russian_of_operation(operation), after.as_secs()),
                 ),
                 Text::fixed(
                     "check that host and port in JAMBONZ_WSS_ADDRESS are those of the SIP edge, and the firewalls between",
@@ -92,7 +90,7 @@ impl Explanation {
             Error::Audio { device, problem } if device.starts_with("recorder") => Self::new(
                 Text::new(
                     format!("the recording cannot be written ({device}): {problem}"),
-                    format!("запись сохранить нельзя ({device}): {problem}"),
+                    format!("запись сохранить нельзя ({}): «{problem}»", file_of(device)),
                 ),
                 Text::fixed(
                     "check that the folder exists and may be written",
@@ -103,7 +101,7 @@ impl Explanation {
                 Text::new(
                     format!("the {device} cannot be used: {problem}"),
                     format!(
-                        "{} использовать нельзя: {problem}",
+                        "{} использовать нельзя: «{problem}»",
                         if device == "speaker" { "динамик" } else { "микрофон" }
                     ),
                 ),
@@ -115,7 +113,7 @@ impl Explanation {
             Error::Audio { device, problem } => Self::new(
                 Text::new(
                     format!("the audio {device} cannot be used: {problem}"),
-                    format!("звук ({device}) использовать нельзя: {problem}"),
+                    format!("звук ({}) использовать нельзя: «{problem}»", file_of(device)),
                 ),
                 Text::fixed(
                     "check the path; a WAV file has to have 16 bits and one or two channels: `sox in.wav -b 16 -c 1 out.wav`",
@@ -139,7 +137,7 @@ impl Explanation {
         }
     }
 
-    fn of_tls(host: &str, fault: &TlsFault) -> Self {
+    pub(crate) fn of_tls(host: &str, fault: &TlsFault) -> Self {
         match fault {
             TlsFault::NameMismatch { presented, .. } => {
                 let names = if presented.is_empty() { "?".to_owned() } else { presented.join(", ") };
@@ -182,7 +180,7 @@ impl Explanation {
             other => Self::new(
                 Text::new(
                     format!("TLS with {host} failed: {other}"),
-                    format!("не удалось установить TLS с {host}: {other}"),
+                    format!("не удалось установить TLS с {host}: «{other}»"),
                 ),
                 Text::fixed(
                     "check that the port in JAMBONZ_WSS_ADDRESS is the one for wss",
@@ -342,11 +340,26 @@ impl Explanation {
                 ("look at rtpengine's log and DTLS settings", "посмотрите журнал rtpengine и его настройки DTLS"),
             ),
             other => Self::new(
-                Text::new(format!("audio is not possible: {other}"), format!("звук невозможен: {other}")),
+                Text::new(format!("audio is not possible: {other}"), format!("звук невозможен: «{other}»")),
                 Text::fixed("look at the edge's media settings", "проверьте настройки медиа на SIP-сервере"),
             ),
         }
     }
+}
+
+/// What was waited for. Methods of SIP are the same in every language.
+fn russian_of_operation(operation: &str) -> &str {
+    match operation {
+        "the TLS handshake" => "рукопожатие TLS",
+        "the WebSocket handshake" => "рукопожатие WebSocket",
+        method if method.bytes().all(|byte| byte.is_ascii_uppercase()) => method,
+        _ => "SIP-сервер",
+    }
+}
+
+/// The file in `recorder FILE` and `source FILE`.
+fn file_of(device: &str) -> &str {
+    device.split_once(' ').map_or(device, |(_, file)| file)
 }
 
 #[cfg(test)]

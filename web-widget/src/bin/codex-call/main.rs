@@ -5,6 +5,7 @@
 //! arguments    the command line
 //! exit         exit statuses
 //! explanation  errors in plain words with a remedy, English and Russian
+//! details      the facts beside an explanation
 //! configuration  the keys of all sources as settings
 //! screen       what is printed: for people, or one JSON object a line
 //! sound        what is sent and heard: tone, WAV, sound card; meters and recording
@@ -17,6 +18,7 @@
 
 mod arguments;
 mod configuration;
+mod details;
 #[cfg(feature = "audio-device")]
 mod device;
 mod doctor;
@@ -32,6 +34,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{CommandFactory as _, Parser as _};
+use codex_core_sip::Locale;
 
 use arguments::{Arguments, Task};
 use exit::Failure;
@@ -46,10 +49,10 @@ fn main() -> ExitCode {
         // Written into memory first: the generator panics where an output refuses it.
         let mut script = Vec::new();
         clap_complete::generate(shell, &mut Arguments::command(), "codex-call", &mut script);
-        return print(&script, "the completions");
+        return print(&script, arguments.locale());
     }
     if arguments.man {
-        return man();
+        return man(arguments.locale());
     }
     tracing_subscriber::fmt()
         .with_env_filter(
@@ -61,7 +64,10 @@ fn main() -> ExitCode {
     let runtime = match tokio::runtime::Runtime::new() {
         Ok(runtime) => runtime,
         Err(error) => {
-            eprintln!("codex-call: no runtime: {error}");
+            match arguments.locale() {
+                Locale::En => eprintln!("codex-call: no runtime: {error}"),
+                Locale::Ru => eprintln!("codex-call: не удаётся начать работу: «{error}»"),
+            }
             return ExitCode::FAILURE;
         }
     };
@@ -88,24 +94,27 @@ async fn run(arguments: &Arguments, screen: &Screen) -> Result<(), Failure> {
     }
 }
 
-fn man() -> ExitCode {
+fn man(locale: Locale) -> ExitCode {
     let mut page = Vec::new();
     let written = clap_mangen::Man::new(Arguments::command()).render(&mut page);
     match written {
-        Ok(()) => print(&page, "the manual page"),
-        Err(error) => not_written("the manual page", &error),
+        Ok(()) => print(&page, locale),
+        Err(error) => not_written(locale, &error),
     }
 }
 
-fn print(bytes: &[u8], what: &str) -> ExitCode {
+fn print(bytes: &[u8], locale: Locale) -> ExitCode {
     let mut output = std::io::stdout();
     match output.write_all(bytes).and_then(|()| output.flush()) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => not_written(what, &error),
+        Err(error) => not_written(locale, &error),
     }
 }
 
-fn not_written(what: &str, error: &std::io::Error) -> ExitCode {
-    eprintln!("codex-call: {what} cannot be written: {error}");
+fn not_written(locale: Locale, error: &std::io::Error) -> ExitCode {
+    match locale {
+        Locale::En => eprintln!("codex-call: the output cannot be written: {error}"),
+        Locale::Ru => eprintln!("codex-call: не удаётся записать вывод: «{error}»"),
+    }
     ExitCode::FAILURE
 }

@@ -11,6 +11,7 @@ use codex_web_widget::Text;
 use serde_json::{Value, json};
 
 use crate::arguments::Arguments;
+use crate::details;
 use crate::exit::Failure;
 use crate::explanation::Explanation;
 
@@ -122,7 +123,11 @@ impl Screen {
                 let names = names.map(|(from, to)| format!("  {from}  ⇒  {to}")).unwrap_or_default();
                 // An error is explained at the end.
                 let reason = event.reason.as_ref().filter(|_| event.error.is_none());
-                let reason = reason.map(|reason| format!("  ({reason})")).unwrap_or_default();
+                let reason = reason.map(|reason| match self.locale {
+                    Locale::En => format!("  ({reason})"),
+                    Locale::Ru => format!("  ({})", details::quoted(reason)),
+                });
+                let reason = reason.unwrap_or_default();
                 self.line(&format!("{state}{names}{reason}"));
             }
             Event::IncomingCall(event) => {
@@ -144,8 +149,10 @@ impl Screen {
                     value.map_or_else(|| "–".to_owned(), |value| format!("{value:.1}{unit}"))
                 };
                 let ms = self.say(" ms", " мс");
+                let got = event.far_end_packets_received;
+                let got = got.map(|got| format!(", {} {got}", self.say("far end got", "дошло"))).unwrap_or_default();
                 self.line(&format!(
-                    "  RTT {}  {} {}  {} {}  MOS {}  {} {} / {} {}",
+                    "  RTT {}  {} {}  {} {}  MOS {}  {} {}{got} / {} {}",
                     number(event.rtt_ms, ms),
                     self.say("jitter", "джиттер"),
                     number(event.jitter_ms, ms),
@@ -171,7 +178,11 @@ impl Screen {
             // What goes wrong in a call has no event of its own; before and after it, others say it.
             Event::Log(event) if event.level >= LogLevel::Warn && self.up.get() => {
                 let error = event.error.as_ref().map(|error| format!(": {error}")).unwrap_or_default();
-                self.line(&format!("  {}{error}", event.message));
+                let told = format!("{}{error}", event.message);
+                self.line(&match self.locale {
+                    Locale::En => format!("  {told}"),
+                    Locale::Ru => format!("  журнал: {}", details::quoted(&told)),
+                });
             }
             _ => {}
         }
@@ -224,7 +235,7 @@ impl Screen {
             Failure::Other(_, text) => (text.in_locale(self.locale).to_owned(), None),
             Failure::Explained(_) => return,
         };
-        let details = failure.error().map(ToString::to_string);
+        let details = failure.error().map(|error| details::of(error).in_locale(self.locale).to_owned());
         self.object(&json!({
             "event": "error", "kind": failure.kind().name(), "message": what, "remedy": remedy, "details": details,
         }));

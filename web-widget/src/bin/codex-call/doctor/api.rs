@@ -4,6 +4,7 @@ use codex_jambonz_api::{ApplicationSid, Error};
 use codex_web_widget::{Settings, Text, application_names};
 
 use super::report::{Check, Report};
+use crate::details;
 use crate::exit::Kind;
 use crate::explanation::Explanation;
 
@@ -61,7 +62,6 @@ fn name(report: &mut Report<'_>, settings: &Settings, application: ApplicationSi
 }
 
 fn fault(report: &mut Report<'_>, error: &Error) {
-    // jambonz-api's errors say in English what to do about them.
     let (what, remedy) = match error {
         Error::Unauthorized => (
             Text::fixed("jambonz does not accept the API key", "jambonz не принимает ключ API"),
@@ -119,9 +119,9 @@ fn fault(report: &mut Report<'_>, error: &Error) {
             Text::fixed("renew or correct it", "обновите или исправьте его"),
         ),
         other => (
-            Text::new(other.to_string(), format!("API jambonz отвечает не так, как должен: {other}")),
+            Text::new(other.to_string(), "API jambonz отвечает не так, как должен"),
             Text::fixed("look at the API server's log", "посмотрите журнал сервера API"),
         ),
     };
-    report.fault(Check::Api, Kind::Api, &Explanation::new(what, remedy), Some(&error.to_string()));
+    report.fault(Check::Api, Kind::Api, &Explanation::new(what, remedy), Some(&details::of_api(error)));
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use codex_core_sip::client::{EventStream, StartCall};
 use codex_core_sip::event::{CallState, Event, MetricsEvent};
 use codex_core_sip::metadata::LanguageTag;
-use codex_core_sip::{Error, MediaFault};
+use codex_core_sip::{Error, Locale, MediaFault};
 use codex_web_widget::Text;
 use tokio::time::timeout;
 
@@ -19,7 +19,8 @@ use crate::task::now;
 
 /// How long the far end may ring.
 const ANSWER_LIMIT: Duration = Duration::from_secs(30);
-/// How long an application may take to say something. It includes the first regular report of packets, after 5 s.
+/// How long an application may take to say something, and the far end to report what it receives: RTCP comes every 5 s
+/// at least (RFC 3550 §6.2).
 const LISTEN_LIMIT: Duration = Duration::from_secs(8);
 /// Once something is heard, so much more is listened to.
 const GLANCE: Duration = Duration::from_millis(100);
@@ -50,20 +51,17 @@ pub(super) async fn check(report: &mut Report<'_>, line: &Line, sound: &Sound, l
     let heard_ms = sound.loud().milliseconds;
     // The far end may have ended the call meanwhile.
     let _over = line.client.hangup(None).await;
-    let received = metrics.as_ref().and_then(|metrics: &MetricsEvent| metrics.packets_received).unwrap_or_default();
     if heard_ms < HEARD_MS {
-        return silent(report, received, metrics.as_ref());
+        return silent(report, metrics.as_ref());
     }
     let number = |value: Option<f64>| value.map_or_else(|| "–".to_owned(), |value| format!("{value:.0}"));
     let rtt = number(metrics.as_ref().and_then(|metrics| metrics.rtt_ms));
-    let (en, ru) = if echo {
-        ("our tone came back: audio flows both ways", "наш тон вернулся: звук идёт в обе стороны")
+    let evidence = if echo {
+        Text::fixed("our tone came back: audio flows both ways", "наш тон вернулся: звук идёт в обе стороны")
     } else {
-        (
-            "we hear the far end; whether it hears us only it can say",
-            "собеседника слышно; слышит ли он нас, видно только на его стороне",
-        )
+        evidence(metrics.as_ref())
     };
+    let (en, ru) = (evidence.in_locale(Locale::En), evidence.in_locale(Locale::Ru));
     report.fine(
         Check::Call,
         &Text::new(
@@ -71,6 +69,26 @@ pub(super) async fn check(report: &mut Report<'_>, line: &Line, sound: &Sound, l
             format!("ответ через {set_up} мс; {ru}; RTT {rtt} мс"),
         ),
     );
+}
+
+/// What is known of the way to a far end that does not send our tone back.
+fn evidence(metrics: Option<&MetricsEvent>) -> Text {
+    let reported = metrics.and_then(|metrics| metrics.far_end_packets_received.zip(metrics.packets_sent));
+    let Some((got, sent)) = reported else {
+        return Text::fixed(
+            "we hear the far end; whether it hears us only it can say: it neither sends our tone back nor reports what it receives (RTCP)",
+            "собеседника слышно; слышит ли он нас, видно только на его стороне: наш тон он не возвращает и о полученном не сообщает (RTCP)",
+        );
+    };
+    let loss = metrics.and_then(|metrics| metrics.far_end_loss_percent).unwrap_or_default();
+    Text::new(
+        format!(
+            "audio flows both ways: we hear the far end, and by its own report (RTCP) it got {got} of our {sent} packets (last loss {loss:.0} %); what the application behind it hears only that can say"
+        ),
+        format!(
+            "звук идёт в обе стороны: собеседника слышно, и он сообщает (RTCP), что получил наших пакетов: {got} из {sent} (последние потери {loss:.0} %); что слышит приложение за ним, видно только там"
+        ),
+    )
 }
 
 /// Until the call is up.
@@ -87,7 +105,8 @@ async fn answered(events: &mut EventStream) -> Result<(), Error> {
     }
 }
 
-/// Until our own tone came back, enough of anything else was heard, or the far end hangs up.
+/// Until our own tone came back, enough of anything else was heard and the far end has reported what it receives, or it
+/// hangs up.
 async fn listen(
     events: &mut EventStream,
     sound: &Sound,
@@ -108,7 +127,8 @@ async fn listen(
             _ = glance.tick() => {
                 let milliseconds = sound.loud().milliseconds;
                 *echo |= milliseconds >= HEARD_MS && sound.heard.tone_share(TONE_HZ) > ECHO_SHARE;
-                if *echo || milliseconds >= ENOUGH_MS {
+                let reported = metrics.as_ref().is_some_and(|metrics| metrics.far_end_packets_received.is_some());
+                if *echo || (milliseconds >= ENOUGH_MS && reported) {
                     return Ok(());
                 }
             }
@@ -116,10 +136,16 @@ async fn listen(
     }
 }
 
-fn silent(report: &mut Report<'_>, received: u64, metrics: Option<&MetricsEvent>) {
+fn silent(report: &mut Report<'_>, metrics: Option<&MetricsEvent>) {
     let seconds = LISTEN_LIMIT.as_secs();
     let sent = metrics.and_then(|metrics| metrics.packets_sent).unwrap_or_default();
-    let details = format!("{sent} packets sent, {received} received");
+    let received = metrics.and_then(|metrics| metrics.packets_received).unwrap_or_default();
+    let reported = metrics.and_then(|metrics| metrics.far_end_packets_received);
+    let got = |text: &str| reported.map(|got| format!("{text} {got}")).unwrap_or_default();
+    let details = Text::new(
+        format!("{sent} packets sent, {received} received{}", got("; of ours, the far end reports to have")),
+        format!("пакетов отправлено: {sent}, получено: {received}{}", got("; из наших на том конце получено:")),
+    );
     let explanation = if received == 0 {
         Explanation::of(&Error::Media { fault: MediaFault::NoPackets { after: LISTEN_LIMIT } })
     } else {

@@ -24,6 +24,7 @@ use tokio::time::timeout;
 
 use crate::arguments::Arguments;
 use crate::configuration;
+use crate::details;
 use crate::exit::{Failure, Kind};
 use crate::explanation::Explanation;
 use crate::line::Line;
@@ -120,17 +121,28 @@ async fn name(report: &mut Report<'_>, address: &WebSocketAddress) -> Option<Vec
                 report.fine(Check::Name, &Text::new(text.clone(), text));
                 return Some(addresses);
             }
-            "it has no address".to_owned()
+            Text::fixed("it has no address", "у имени нет адреса")
         }
-        Ok(Err(error)) => error.to_string(),
-        Err(_) => format!("no answer within {} s", CONNECT_LIMIT.as_secs()),
+        Ok(Err(error)) => by_system(&error),
+        Err(_) => too_late(CONNECT_LIMIT),
     };
-    report.error(Check::Name, &Error::NameResolution { host: address.host.clone(), problem });
+    let explanation = Explanation::of(&Error::NameResolution { host: address.host.clone(), problem: String::new() });
+    report.fault(Check::Name, Kind::Connection, &explanation, Some(&problem));
     None
 }
 
+/// The system's words, which are English.
+pub(crate) fn by_system(error: &std::io::Error) -> Text {
+    Text::new(error.to_string(), details::quoted(&error.to_string()))
+}
+
+pub(crate) fn too_late(limit: Duration) -> Text {
+    let seconds = limit.as_secs_f32();
+    Text::new(format!("no answer within {seconds} s"), format!("нет ответа за {seconds} с"))
+}
+
 async fn connection(report: &mut Report<'_>, address: &WebSocketAddress, addresses: &[SocketAddr]) -> bool {
-    let mut problem = String::new();
+    let mut problem = Text::fixed("", "");
     for &one in addresses {
         let start = now();
         match timeout(CONNECT_LIMIT, TcpStream::connect(one)).await {
@@ -139,8 +151,8 @@ async fn connection(report: &mut Report<'_>, address: &WebSocketAddress, address
                 report.fine(Check::Connection, &Text::new(text.clone(), text));
                 return true;
             }
-            Ok(Err(error)) => problem = error.to_string(),
-            Err(_) => problem = format!("no answer within {} s", CONNECT_LIMIT.as_secs()),
+            Ok(Err(error)) => problem = by_system(&error),
+            Err(_) => problem = too_late(CONNECT_LIMIT),
         }
     }
     let address = if address.host.contains(':') {
@@ -148,7 +160,8 @@ async fn connection(report: &mut Report<'_>, address: &WebSocketAddress, address
     } else {
         format!("{}:{}", address.host, address.port)
     };
-    report.error(Check::Connection, &Error::Connect { address, problem });
+    let explanation = Explanation::of(&Error::Connect { address, problem: String::new() });
+    report.fault(Check::Connection, Kind::Connection, &explanation, Some(&problem));
     false
 }
 
@@ -171,7 +184,7 @@ async fn websocket(
             if let Some(facts) = facts {
                 explanation.what = facts.added_to(&explanation.what, fault);
             }
-            report.fault(Check::Certificate, Kind::Tls, &explanation, Some(&error.to_string()));
+            report.fault(Check::Certificate, Kind::Tls, &explanation, Some(&details::of(error)));
             return Ok(false);
         }
         (Err(error @ Error::Timeout { .. }), None) if address.secure => {
@@ -185,7 +198,7 @@ async fn websocket(
                     "проверьте порт в JAMBONZ_WSS_ADDRESS: возможно, он для ws:// или принадлежит другой службе",
                 ),
             );
-            report.fault(Check::Certificate, Kind::Tls, &explanation, Some(&error.to_string()));
+            report.fault(Check::Certificate, Kind::Tls, &explanation, Some(&details::of(error)));
             return Ok(false);
         }
         (_, Some(facts)) => facts.tell(report),

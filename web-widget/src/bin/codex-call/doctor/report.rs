@@ -4,6 +4,7 @@ use codex_core_sip::{Error, Locale};
 use codex_web_widget::{KeyProblems, Text};
 use serde_json::json;
 
+use crate::details;
 use crate::exit::{Failure, Kind};
 use crate::explanation::Explanation;
 use crate::screen::Screen;
@@ -102,12 +103,13 @@ impl<'a> Report<'a> {
     }
 
     /// Wrong, with what to do about it.
-    pub(super) fn fault(&mut self, check: Check, kind: Kind, explanation: &Explanation, details: Option<&str>) {
+    pub(super) fn fault(&mut self, check: Check, kind: Kind, explanation: &Explanation, details: Option<&Text>) {
         self.faults += 1;
         self.first_fault.get_or_insert((kind, check));
         self.tell(check, "✗", "fault", &explanation.what);
         let remedy = self.screen.text(&explanation.remedy);
         self.screen.line(&format!("  {}: {remedy}", self.screen.say("what to do", "что делать")));
+        let details = details.map(|details| self.screen.text(details));
         if let Some(details) = details {
             self.screen.line(&format!("  {}: {details}", self.screen.say("details", "подробности")));
         }
@@ -120,7 +122,7 @@ impl<'a> Report<'a> {
     /// Wrong, as an error says.
     pub(super) fn error(&mut self, check: Check, error: &Error) {
         let kind = if matches!(check, Check::Call) { Kind::in_call(error) } else { Kind::of(error) };
-        self.fault(check, kind, &Explanation::of(error), Some(&error.to_string()));
+        self.fault(check, kind, &Explanation::of(error), Some(&details::of(error)));
     }
 
     pub(super) fn wrong_settings(&mut self, problems: &KeyProblems) {

@@ -1,10 +1,15 @@
 //! STUN and TURN servers: whether they answer, and whether TURN gives a relay.
 
-use std::net::SocketAddr;
+mod wire;
+
+use std::sync::Arc;
 use std::time::Duration;
 
-use codex_core_sip::config::SipClientConfig;
+use codex_core_sip::TlsFault;
+use codex_core_sip::config::{IceServer, SipClientConfig};
+use codex_core_sip::transport::TlsSettings;
 use codex_web_widget::Text;
+use rtc::crypto::RTCCryptoProvider;
 use rtc::stun::attributes::{ATTR_NONCE, ATTR_REALM, ATTR_USERNAME};
 use rtc::stun::error_code::ErrorCodeAttribute;
 use rtc::stun::integrity::MessageIntegrity;
@@ -18,37 +23,44 @@ use rtc::turn::proto::PROTO_UDP;
 use rtc::turn::proto::lifetime::Lifetime;
 use rtc::turn::proto::relayaddr::RelayedAddress;
 use rtc::turn::proto::reqtrans::RequestedTransport;
-use secrecy::ExposeSecret as _;
-use tokio::net::{TcpStream, UdpSocket};
-use tokio::time::timeout;
+use secrecy::{ExposeSecret as _, SecretString};
 
 use super::report::{Check, Report};
+use crate::details::quoted;
 use crate::exit::Kind;
 use crate::explanation::Explanation;
 use crate::task::now;
+use wire::{Kind as WireKind, Server, Wire};
 
-/// When a request is sent again, and how long the last one is waited for (RFC 8489 §6.2.1, shortened for a person who waits).
-const WAITS: [Duration; 4] =
-    [Duration::from_millis(250), Duration::from_millis(500), Duration::from_millis(1000), Duration::from_millis(1500)];
-const CONNECT_LIMIT: Duration = Duration::from_secs(4);
-/// Larger answers are not STUN.
-const ANSWER_LIMIT_BYTES: usize = 1500;
+/// How often a request is sent again with a fresh nonce, where the server finds the one it gave out stale (438).
+const STALE_NONCES: usize = 2;
+/// 438 of RFC 8489 §14.8.
+const STALE_NONCE: u16 = 438;
 
 /// Why a server is of no use.
+#[derive(Debug)]
 enum Fault {
-    Name(String),
-    Silent(String),
+    /// Its name has no address.
+    Name(Text),
+    /// It does not answer.
+    Silent(Text),
+    /// Its certificate cannot be trusted, or it speaks no TLS.
+    Tls(TlsFault),
     /// 401 to right credentials, 403 and the like, with status and phrase.
     Refused(u16, String),
+    /// What it says is not STUN.
     Nonsense(String),
 }
 
-/// Where a URL leads.
-struct Server {
-    host: String,
-    port: u16,
-    /// TCP or TLS.
-    stream: bool,
+impl Fault {
+    /// The system's words, which are English.
+    fn silent(error: &std::io::Error) -> Self {
+        Self::Silent(Text::new(error.to_string(), quoted(&error.to_string())))
+    }
+
+    fn nonsense(error: &dyn core::fmt::Display) -> Self {
+        Self::Nonsense(error.to_string())
+    }
 }
 
 pub(super) async fn check(report: &mut Report<'_>, config: &SipClientConfig) {
@@ -61,15 +73,12 @@ pub(super) async fn check(report: &mut Report<'_>, config: &SipClientConfig) {
             ),
         );
     }
+    let tls =
+        TlsSettings { extra_ca_certificates_pem: config.extra_ca_certificates_pem.clone(), ..TlsSettings::default() };
     for server in &config.ice_servers {
         for url in &server.urls {
-            let turn = url.to_ascii_lowercase().starts_with("turn");
-            let check = if turn { Check::Turn } else { Check::Stun };
-            let found = match (turn, &server.username, &server.credential) {
-                (true, Some(user), Some(password)) => relay(url, user, password.expose_secret()).await,
-                _ => binding(url).await,
-            };
-            match found {
+            let check = if url.to_ascii_lowercase().starts_with("turn") { Check::Turn } else { Check::Stun };
+            match examine(url, server, &tls).await {
                 Ok(text) => report.fine(check, &text),
                 Err(fault) => tell(report, check, url, fault),
             }
@@ -77,22 +86,86 @@ pub(super) async fn check(report: &mut Report<'_>, config: &SipClientConfig) {
     }
 }
 
+/// Tries every address of the server's name until one is of use. If none is, the first one's fault counts.
+async fn examine(url: &str, ice: &IceServer, tls: &TlsSettings) -> Result<Text, Fault> {
+    let server = Server::parse(url);
+    let mut first_fault = None;
+    for address in server.addresses().await? {
+        let trying = async {
+            let start = now();
+            let mut wire = Wire::open(&server, address, tls).await?;
+            let found = match (&ice.username, &ice.credential) {
+                (Some(user), Some(password)) if server.turn => relay(&mut wire, user, password).await?,
+                _ => binding(&mut wire).await?,
+            };
+            Ok((start.elapsed(), found))
+        };
+        match trying.await {
+            Ok((took, found)) => return Ok(fine(url, &server, took, &found, first_fault.is_some())),
+            Err(fault) => {
+                first_fault.get_or_insert(fault);
+            }
+        }
+    }
+    Err(first_fault.unwrap_or_else(|| Fault::Name(Text::fixed("it has no address", "у имени нет адреса"))))
+}
+
+fn fine(url: &str, server: &Server, took: Duration, found: &Text, others_failed: bool) -> Text {
+    let took = took.as_millis();
+    // This program's media engine speaks to these servers over UDP; browsers speak all of it.
+    let stream = server.wire != WireKind::Udp;
+    let add = |condition: bool, text: &'static str| if condition { text } else { "" };
+    Text::new(
+        format!(
+            "{url}: {took} ms; {}{}{}",
+            found.in_locale(codex_core_sip::Locale::En),
+            add(stream, "; for browsers, since this program itself uses UDP only"),
+            add(others_failed, "; the name has other addresses where nothing answers"),
+        ),
+        format!(
+            "{url}: {took} мс; {}{}{}",
+            found.in_locale(codex_core_sip::Locale::Ru),
+            add(stream, "; пригодится браузерам, сама программа использует только UDP"),
+            add(others_failed, "; у имени есть и другие адреса, по ним никто не отвечает"),
+        ),
+    )
+}
+
 fn tell(report: &mut Report<'_>, check: Check, url: &str, fault: Fault) {
     let key = if check == Check::Turn { "TURN_URLS" } else { "STUN_URLS" };
+    let transport = if Server::parse(url).wire == WireKind::Udp { "UDP" } else { "TCP" };
     let (what, remedy, details) = match fault {
         Fault::Name(details) => (
             Text::new(format!("{url}: the name has no address"), format!("{url}: имя не находится в DNS")),
             Text::new(format!("check the host in {key}"), format!("проверьте имя хоста в {key}")),
             details,
         ),
+        Fault::Tls(fault) => {
+            let Explanation { what, .. } = Explanation::of_tls(url, &fault);
+            (
+                Text::new(
+                    format!("{url}: {}", what.in_locale(codex_core_sip::Locale::En)),
+                    format!("{url}: {}", what.in_locale(codex_core_sip::Locale::Ru)),
+                ),
+                Text::new(
+                    format!(
+                        "renew or correct the certificate, or check host and port in {key}; browsers refuse it too"
+                    ),
+                    format!(
+                        "обновите или исправьте сертификат либо проверьте хост и порт в {key}; браузеры его тоже не примут"
+                    ),
+                ),
+                Text::new(fault.to_string(), quoted(&fault.to_string())),
+            )
+        }
         Fault::Silent(details) => (
             Text::new(format!("{url} does not answer"), format!("{url} не отвечает")),
             Text::new(
                 format!(
-                    "check host and port in {key}, that the server runs, and that UDP gets through the firewalls; a dead server delays every call's setup, so take it out if it is not needed"
+                    "check host and port in {key}, that the server runs, and that {transport} gets through the firewalls; a dead server delays every call's setup, so take it out if it is not needed"
                 ),
                 format!(
-                    "проверьте хост и порт в {key}, работает ли сервер и проходит ли UDP через межсетевые экраны; неработающий сервер задерживает каждый звонок — уберите его, если он не нужен"
+                    "проверьте хост и порт в {key}, работает ли сервер и проходит ли {transport} через межсетевые экраны; неработающий сервер задерживает каждый звонок — уберите его, если он не нужен"
                 ),
             ),
             details,
@@ -116,7 +189,7 @@ fn tell(report: &mut Report<'_>, check: Check, url: &str, fault: Fault) {
                 } else {
                     Text::fixed("look at the TURN server's log and quotas", "посмотрите журнал и квоты TURN-сервера")
                 },
-                phrase,
+                Text::new(phrase.clone(), quoted(&phrase)),
             )
         }
         Fault::Nonsense(details) => (
@@ -128,183 +201,115 @@ fn tell(report: &mut Report<'_>, check: Check, url: &str, fault: Fault) {
                 format!("another service listens there: check the port in {key}"),
                 format!("там другая служба: проверьте порт в {key}"),
             ),
-            details,
+            Text::new(details.clone(), quoted(&details)),
         ),
     };
     report.fault(check, Kind::Stun, &Explanation::new(what, remedy), Some(&details));
 }
 
-fn server(url: &str) -> Server {
-    const DEFAULT_PORT: u16 = 3478;
-    const DEFAULT_TLS_PORT: u16 = 5349;
-    let lower = url.to_ascii_lowercase();
-    let (scheme, rest) = lower.split_once(':').unwrap_or(("", &lower));
-    let (authority, query) = rest.split_once('?').unwrap_or((rest, ""));
-    let tls = scheme.ends_with('s');
-    let written = authority.rsplit_once(':').filter(|(_, port)| !port.ends_with(']'));
-    let host = written.map_or(authority, |(host, _)| host).trim_start_matches('[').trim_end_matches(']');
-    let default = if tls { DEFAULT_TLS_PORT } else { DEFAULT_PORT };
-    let port = written.and_then(|(_, port)| port.parse().ok()).unwrap_or(default);
-    Server { host: host.to_owned(), port, stream: tls || query == "transport=tcp" }
-}
-
 /// Asks a STUN server how it sees us.
-async fn binding(url: &str) -> Result<Text, Fault> {
-    let server = server(url);
-    if server.stream {
-        return reachable(url, &server).await;
-    }
-    let start = now();
-    let socket = open(&server).await?;
-    let answer = ask(&socket, &[Box::new(BINDING_REQUEST), Box::new(TransactionId::new())]).await?;
+async fn binding(wire: &mut Wire) -> Result<Text, Fault> {
+    let answer = wire.ask(&[Box::new(BINDING_REQUEST), Box::new(TransactionId::new())]).await?;
     if answer.typ.class != CLASS_SUCCESS_RESPONSE {
         return Err(refusal(&answer));
     }
-    let took = start.elapsed().as_millis();
     let mut seen = XorMappedAddress::default();
-    seen.get_from(&answer).map_err(|error| Fault::Nonsense(error.to_string()))?;
-    Ok(Text::new(
-        format!("{url}: {took} ms; this machine is seen as {}", seen.ip),
-        format!("{url}: {took} мс; эта машина видна как {}", seen.ip),
-    ))
+    seen.get_from(&answer).map_err(|error| Fault::nonsense(&error))?;
+    Ok(Text::new(format!("this machine is seen as {}", seen.ip), format!("эта машина видна как {}", seen.ip)))
 }
 
-/// Has a TURN server give a relay, and gives it back (RFC 8656 §7, long-term credentials of RFC 8489 §9.2).
-async fn relay(url: &str, user: &str, password: &str) -> Result<Text, Fault> {
-    let server = server(url);
-    if server.stream {
-        return reachable(url, &server).await;
-    }
-    let nonsense = |error: String| Fault::Nonsense(error);
-    let start = now();
-    let socket = open(&server).await?;
-    let allocate = MessageType::new(METHOD_ALLOCATE, CLASS_REQUEST);
-    let transport = || RequestedTransport { protocol: PROTO_UDP };
-    let challenge = ask(&socket, &[Box::new(allocate), Box::new(TransactionId::new()), Box::new(transport())]).await?;
-    let (realm, nonce) = match (
-        TextAttribute::get_from_as(&challenge, ATTR_REALM),
-        TextAttribute::get_from_as(&challenge, ATTR_NONCE),
-    ) {
-        (Ok(realm), Ok(nonce)) => (realm.text, nonce.text),
-        _ => return Err(refusal(&challenge)),
-    };
-    let provider = rtc::crypto::default_provider().map_err(|error| nonsense(error.to_string()))?;
-    let integrity = || {
-        MessageIntegrity::new_long_term_integrity_with_provider(
-            user.to_owned(),
-            realm.clone(),
-            password.to_owned(),
-            provider.crypto(),
+/// Long-term credentials (RFC 8489 §9.2), with what the server said of itself.
+struct Credentials<'a> {
+    user: &'a str,
+    password: &'a SecretString,
+    realm: String,
+    nonce: String,
+    provider: Arc<dyn RTCCryptoProvider>,
+}
+
+impl Credentials<'_> {
+    /// The attributes that authorise a request, the integrity last.
+    fn attributes(&self) -> Result<Vec<Box<dyn Setter + '_>>, Fault> {
+        let integrity = MessageIntegrity::new_long_term_integrity_with_provider(
+            self.user.to_owned(),
+            self.realm.clone(),
+            self.password.expose_secret().to_owned(),
+            self.provider.crypto(),
         )
-        .map_err(|error| Fault::Nonsense(error.to_string()))
-    };
-    let text = |attribute, text: &str| Box::new(TextAttribute::new(attribute, text.to_owned()));
-    let answer = ask(
-        &socket,
-        &[
-            Box::new(allocate),
-            Box::new(TransactionId::new()),
-            Box::new(transport()),
-            text(ATTR_USERNAME, user),
-            text(ATTR_REALM, &realm),
-            text(ATTR_NONCE, &nonce),
-            Box::new(integrity()?),
-        ],
-    )
-    .await?;
-    if answer.typ.class != CLASS_SUCCESS_RESPONSE {
-        return Err(refusal(&answer));
+        .map_err(|error| Fault::nonsense(&error))?;
+        let text = |attribute, text: &str| Box::new(TextAttribute::new(attribute, text.to_owned()));
+        Ok(vec![
+            text(ATTR_USERNAME, self.user),
+            text(ATTR_REALM, &self.realm),
+            text(ATTR_NONCE, &self.nonce),
+            Box::new(integrity),
+        ])
     }
-    let took = start.elapsed().as_millis();
-    let mut relayed = RelayedAddress::default();
-    relayed.get_from(&answer).map_err(|error| nonsense(error.to_string()))?;
-    let given_back = ask(
-        &socket,
-        &[
+
+    /// Sends an authorised request, again with a new nonce where the one at hand is stale.
+    async fn ask(&mut self, wire: &mut Wire, request: impl Fn() -> Vec<Box<dyn Setter>>) -> Result<Message, Fault> {
+        let mut stale = 0;
+        loop {
+            let answer = {
+                let mut setters: Vec<Box<dyn Setter + '_>> = request();
+                setters.extend(self.attributes()?);
+                wire.ask(&setters).await?
+            };
+            let mut code = ErrorCodeAttribute::default();
+            if stale < STALE_NONCES && code.get_from(&answer).is_ok() && code.code.0 == STALE_NONCE {
+                (self.realm, self.nonce) = challenge(&answer).ok_or_else(|| refusal(&answer))?;
+                stale += 1;
+                continue;
+            }
+            return Ok(answer);
+        }
+    }
+}
+
+/// Realm and nonce of an answer.
+fn challenge(answer: &Message) -> Option<(String, String)> {
+    let text = |attribute| TextAttribute::get_from_as(answer, attribute).ok().map(|found| found.text);
+    text(ATTR_REALM).zip(text(ATTR_NONCE))
+}
+
+/// Has a TURN server give a relay, and gives it back (RFC 8656 §7).
+async fn relay(wire: &mut Wire, user: &str, password: &SecretString) -> Result<Text, Fault> {
+    let allocate = || -> Vec<Box<dyn Setter>> {
+        vec![
+            Box::new(MessageType::new(METHOD_ALLOCATE, CLASS_REQUEST)),
+            Box::new(TransactionId::new()),
+            Box::new(RequestedTransport { protocol: PROTO_UDP }),
+        ]
+    };
+    let give_back = || -> Vec<Box<dyn Setter>> {
+        vec![
             Box::new(MessageType::new(METHOD_REFRESH, CLASS_REQUEST)),
             Box::new(TransactionId::new()),
             Box::new(Lifetime(Duration::ZERO)),
-            text(ATTR_USERNAME, user),
-            text(ATTR_REALM, &realm),
-            text(ATTR_NONCE, &nonce),
-            Box::new(integrity()?),
-        ],
-    )
-    .await;
-    if given_back.is_err() {
+        ]
+    };
+    let mut answer = wire.ask(&allocate()).await?;
+    let mut credentials = None;
+    // A server that wants no credentials gives the relay at once.
+    if answer.typ.class != CLASS_SUCCESS_RESPONSE {
+        let (realm, nonce) = challenge(&answer).ok_or_else(|| refusal(&answer))?;
+        let provider = rtc::crypto::default_provider().map_err(|error| Fault::nonsense(&error))?;
+        let credentials = credentials.insert(Credentials { user, password, realm, nonce, provider });
+        answer = credentials.ask(wire, allocate).await?;
+    }
+    if answer.typ.class != CLASS_SUCCESS_RESPONSE {
+        return Err(refusal(&answer));
+    }
+    let mut relayed = RelayedAddress::default();
+    relayed.get_from(&answer).map_err(|error| Fault::nonsense(&error))?;
+    let given_back = match &mut credentials {
+        Some(credentials) => credentials.ask(wire, give_back).await,
+        None => wire.ask(&give_back()).await,
+    };
+    if !given_back.is_ok_and(|answer| answer.typ.class == CLASS_SUCCESS_RESPONSE) {
         tracing::warn!("the TURN server did not take the relay back; it lapses by itself");
     }
-    Ok(Text::new(
-        format!("{url}: {took} ms; relay at {}", relayed.ip),
-        format!("{url}: {took} мс; relay на {}", relayed.ip),
-    ))
-}
-
-/// TCP and TLS: whether somebody listens. This program's media engine speaks TURN over UDP only; browsers speak both.
-async fn reachable(url: &str, server: &Server) -> Result<Text, Fault> {
-    let start = now();
-    let connecting = TcpStream::connect((server.host.as_str(), server.port));
-    match timeout(CONNECT_LIMIT, connecting).await {
-        Ok(Ok(_stream)) => {
-            let took = start.elapsed().as_millis();
-            Ok(Text::new(
-                format!(
-                    "{url}: somebody listens ({took} ms); not tried further, since this program uses UDP only (browsers use it)"
-                ),
-                format!(
-                    "{url}: порт открыт ({took} мс); дальше не проверялось: эта программа использует только UDP (браузеры — и это)"
-                ),
-            ))
-        }
-        Ok(Err(error)) => Err(Fault::Silent(error.to_string())),
-        Err(_) => Err(Fault::Silent(format!("no connection within {} s", CONNECT_LIMIT.as_secs()))),
-    }
-}
-
-async fn open(server: &Server) -> Result<UdpSocket, Fault> {
-    let found = timeout(CONNECT_LIMIT, tokio::net::lookup_host((server.host.as_str(), server.port))).await;
-    let address: SocketAddr = match found {
-        Ok(Ok(mut addresses)) => addresses.next().ok_or_else(|| Fault::Name("it has no address".to_owned()))?,
-        Ok(Err(error)) => return Err(Fault::Name(error.to_string())),
-        Err(_) => return Err(Fault::Name(format!("no answer within {} s", CONNECT_LIMIT.as_secs()))),
-    };
-    let any = if address.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
-    let silent = |error: std::io::Error| Fault::Silent(error.to_string());
-    let socket = UdpSocket::bind(any).await.map_err(silent)?;
-    socket.connect(address).await.map_err(silent)?;
-    Ok(socket)
-}
-
-/// Sends a request until its answer comes.
-async fn ask(socket: &UdpSocket, setters: &[Box<dyn Setter + '_>]) -> Result<Message, Fault> {
-    let mut request = Message::new();
-    request.build(setters).map_err(|error| Fault::Nonsense(error.to_string()))?;
-    let mut bytes = vec![0; ANSWER_LIMIT_BYTES];
-    let mut nonsense = false;
-    for wait in WAITS {
-        socket.send(&request.raw).await.map_err(|error| Fault::Silent(error.to_string()))?;
-        let receiving = async {
-            loop {
-                let length = socket.recv(&mut bytes).await?;
-                let mut answer = Message::new();
-                match answer.unmarshal_binary(&bytes[..length]) {
-                    Ok(()) if answer.transaction_id == request.transaction_id => return Ok(answer),
-                    _ => nonsense = true,
-                }
-            }
-        };
-        match timeout(wait, receiving).await {
-            Ok(Ok(answer)) => return Ok(answer),
-            // A port where nobody listens says so on some networks.
-            Ok::<Result<_, std::io::Error>, _>(Err(error)) => return Err(Fault::Silent(error.to_string())),
-            Err(_) => {}
-        }
-    }
-    if nonsense {
-        return Err(Fault::Nonsense("what came is not an answer to a STUN request".to_owned()));
-    }
-    let waited: Duration = WAITS.iter().sum();
-    Err(Fault::Silent(format!("no answer to {} requests within {:.1} s", WAITS.len(), waited.as_secs_f64())))
+    Ok(Text::new(format!("relay at {}", relayed.ip), format!("relay на {}", relayed.ip)))
 }
 
 fn refusal(answer: &Message) -> Fault {
@@ -315,26 +320,6 @@ fn refusal(answer: &Message) -> Fault {
                 String::from_utf8_lossy(&code.reason).chars().filter(|c| !c.is_control()).take(100).collect();
             Fault::Refused(code.code.0, format!("{} {phrase}", code.code.0))
         }
-        Err(error) => Fault::Nonsense(error.to_string()),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn urls_and_their_defaults() {
-        for (url, host, port, stream) in [
-            ("stun:a.example", "a.example", 3478, false),
-            ("stun:a.example:19302", "a.example", 19302, false),
-            ("turn:[2001:db8::1]:3479?transport=udp", "2001:db8::1", 3479, false),
-            ("turn:[2001:db8::1]", "2001:db8::1", 3478, false),
-            ("TURN:a.example?transport=TCP", "a.example", 3478, true),
-            ("turns:a.example", "a.example", 5349, true),
-        ] {
-            let server = server(url);
-            assert_eq!((server.host.as_str(), server.port, server.stream), (host, port, stream), "{url}");
-        }
+        Err(error) => Fault::nonsense(&error),
     }
 }
