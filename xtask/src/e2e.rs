@@ -64,7 +64,7 @@ pub(crate) fn run(workspace: &Workspace, options: &E2eOptions) -> Outcome {
     }
     // Pages under test load the package as it is shipped.
     if wants_package(&options.only)
-        && let Err(problem) = web::build(workspace)
+        && let Err(problem) = web::build(workspace).and_then(|_| web::consumers::build(workspace))
     {
         if !options.allow_missing {
             return Outcome::Failed(format!("the npm package: {problem}"));

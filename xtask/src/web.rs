@@ -3,9 +3,12 @@
 //! ```text
 //!  web-widget/browser ──cargo──► .wasm ──codex-bindgen──► dist/codex.wasm
 //!                                             └► npm/src/core/codex.js ─┐
-//!  web-widget/npm/src ──────────────────────────────────────────────────┴─esbuild─► dist/index.js
+//!  web-widget/npm/src ──────────────────────────────────────────────────┴─esbuild─► dist/{index,element,react,help}.js
 //!                     ──tsc --strict──► dist/*.d.ts ──tsc --strict──► guide/ holds
+//!  consumers    sites that use the package, built as people build theirs, for scenarios in a browser
 //! ```
+
+pub(crate) mod consumers;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -25,13 +28,19 @@ const MODULE_FILE: &str = "codex_web_widget_browser.wasm";
 const BINDGEN_PACKAGE: &str = "codex-bindgen";
 const NPM_FOLDER: &str = "web-widget/npm";
 /// What the package is built with, as `package.json` has it.
-const TOOLS: [&str; 2] = ["esbuild@0.28.2", "typescript@7.0.2"];
+const TOOLS: [&str; 3] = ["esbuild@0.28.2", "typescript@7.0.2", "@types/react@19.3.0"];
 
 /// Parts of the JavaScript that nobody outside imports.
-const INNER_PARTS: [&str; 3] = ["driver", "media", "wasm"];
+const INNER_PARTS: [&str; 8] =
+    ["driver", "media", "microphone", "tokens", "wasm", "element/icons", "element/parts", "element/view"];
 
 /// What JavaScript and module may weigh together, in bytes after gzip.
 const MOST_BYTES: usize = 75_000;
+/// What the element may weigh beside it, in bytes after gzip.
+const MOST_ELEMENT_BYTES: usize = 15_000;
+
+/// Scripts of the package beside `index.js`, which they load as it lies beside them.
+const BESIDE: [&str; 3] = ["element", "help", "react"];
 
 /// Builds the package and says what it weighs.
 pub(crate) fn run(workspace: &Workspace) -> Outcome {
@@ -39,13 +48,15 @@ pub(crate) fn run(workspace: &Workspace) -> Outcome {
         Ok(size) => {
             let total = size.script + size.module;
             let note = format!(
-                "index.js {} kB + codex.wasm {} kB = {} kB with gzip (the bar is {} kB)",
+                "index.js {} kB + codex.wasm {} kB = {} kB with gzip (the bar is {} kB), element.js {} kB more (the bar is {} kB)",
                 kilobytes(size.script),
                 kilobytes(size.module),
                 kilobytes(total),
-                kilobytes(MOST_BYTES)
+                kilobytes(MOST_BYTES),
+                kilobytes(size.element),
+                kilobytes(MOST_ELEMENT_BYTES)
             );
-            Outcome::Passed(note)
+            if size.element > MOST_ELEMENT_BYTES { Outcome::Failed(note) } else { Outcome::Passed(note) }
         }
         Err(problem) => Outcome::Failed(problem),
     }
@@ -55,6 +66,7 @@ pub(crate) fn run(workspace: &Workspace) -> Outcome {
 pub(crate) struct Size {
     script: usize,
     module: usize,
+    element: usize,
 }
 
 /// Builds the package; quick where nothing has changed.
@@ -76,10 +88,18 @@ pub(crate) fn build(workspace: &Workspace) -> Result<Size, String> {
     fs::rename(core.join("codex_bg.wasm"), &shipped).map_err(|error| format!("{}: {error}", shipped.display()))?;
     let tools = tools()?;
     let script = dist.join("index.js");
-    let mut esbuild = Command::new(tools.join("esbuild"));
-    esbuild.current_dir(&npm).args(["src/index.ts", "--bundle", "--format=esm", "--minify", "--target=es2022"]);
-    step("esbuild", esbuild.args(["--log-level=warning", "--outfile=dist/index.js"]))?;
+    // Whoever checks the script has checked the module.
+    let integrity = format!("--define:WASM_INTEGRITY=\"{}\"", integrity(&shipped)?);
+    bundle(&tools, &npm, &["src/index.ts", "--outfile=dist/index.js", &integrity])?;
+    bundle(&tools, &npm, &["src/element/element.css", "--outfile=src/core/element.css"])?;
+    for part in BESIDE {
+        let (entry, out) = (format!("src/{part}.ts"), format!("--outfile=dist/{part}.js"));
+        let mine = ["--external:react", "--external:@codex/web-widget", "--loader:.css=text"];
+        bundle(&tools, &npm, &[&[entry.as_str(), out.as_str()], mine.as_slice()].concat())?;
+        lie_beside(&dist.join(part).with_extension("js"))?;
+    }
     // The package's types, then code of people who used the older packages against them.
+    link_types(&tools, &npm)?;
     for project in [".", "tsconfig.guide.json"] {
         step("tsc", Command::new(tools.join("tsc")).current_dir(&npm).args(["--project", project]))?;
         // Types of parts that the package does not export name files that it does not ship.
@@ -96,7 +116,41 @@ pub(crate) fn build(workspace: &Workspace) -> Result<Size, String> {
         }
         size.ok_or_else(|| "gzip is not installed".to_owned())
     };
-    Ok(Size { script: size(&script)?, module: size(&shipped)? })
+    Ok(Size { script: size(&script)?, module: size(&shipped)?, element: size(&dist.join("element.js"))? })
+}
+
+fn bundle(tools: &Path, npm: &Path, what: &[&str]) -> Result<(), String> {
+    let mut esbuild = Command::new(tools.join("esbuild"));
+    esbuild.current_dir(npm).args(what).args(["--bundle", "--format=esm", "--minify", "--target=es2022"]);
+    step("esbuild", esbuild.args(["--log-level=warning"]))
+}
+
+/// Has a script of the package load the others as they lie beside it: a page without a bundler knows no package names.
+fn lie_beside(script: &Path) -> Result<(), String> {
+    let text = fs::read_to_string(script).map_err(|error| format!("{}: {error}", script.display()))?;
+    let text = text
+        .replace("\"@codex/web-widget/element\"", "\"./element.js\"")
+        .replace("\"@codex/web-widget\"", "\"./index.js\"");
+    fs::write(script, text).map_err(|error| format!("{}: {error}", script.display()))
+}
+
+/// React's types are where the tools are; `node_modules` of one's own stays.
+fn link_types(tools: &Path, npm: &Path) -> Result<(), String> {
+    let link = npm.join("node_modules");
+    if link.exists() && !link.is_symlink() {
+        return Ok(());
+    }
+    let _ = fs::remove_file(&link);
+    std::os::unix::fs::symlink(tools.parent().unwrap_or(tools), &link)
+        .map_err(|error| format!("{}: {error}", link.display()))
+}
+
+/// A file's Subresource Integrity.
+fn integrity(file: &Path) -> Result<String, String> {
+    const SCRIPT: &str = "const c = require('crypto'), f = require('fs'); \
+        process.stdout.write('sha384-' + c.createHash('sha384').update(f.readFileSync(process.argv[1])).digest('base64'))";
+    let said = process::ask(Command::new("node").args(["-e", SCRIPT]).arg(file));
+    if said.ended.success() { Ok(said.stdout) } else { Err(format!("node: {}", said.ended.describe())) }
 }
 
 /// The module as the compiler leaves it, names of functions included.
@@ -123,18 +177,29 @@ fn tools() -> Result<PathBuf, String> {
     if !process::succeeds(Command::new("npm").arg("--version")) {
         return Err("node and npm are not installed".to_owned());
     }
-    let folder = cache::folder()?.join(format!("web-tools-{}", TOOLS.join("-").replace('@', "-")));
+    let folder = cache::folder()?.join(format!("web-tools-{}", TOOLS.join("-").replace(['@', '/'], "-")));
     let commands = folder.join("node_modules/.bin");
-    if !["esbuild", "tsc"].iter().all(|name| commands.join(name).exists()) {
-        fs::create_dir_all(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
-        let mut command = Command::new("npm");
-        command.current_dir(&folder).args(["install", "--no-fund", "--no-audit", "--ignore-scripts"]).args(TOOLS);
-        let ended = process::run("npm", &mut command, limits::NPM);
-        if !ended.success() {
-            return Err(format!("npm install {}: {}", TOOLS.join(" "), ended.describe()));
-        }
-    }
+    install(&folder, &TOOLS)?;
     Ok(commands)
+}
+
+/// Packages of npm in a folder of the cache; nothing is asked of the registry where they are there.
+fn install(folder: &Path, packages: &[&str]) -> Result<(), String> {
+    let done = folder.join("installed");
+    if done.exists() {
+        return Ok(());
+    }
+    let manifest = folder.join("package.json");
+    fs::create_dir_all(folder).map_err(|error| format!("{}: {error}", folder.display()))?;
+    // Without one, npm would install into a folder above.
+    fs::write(&manifest, "{\"private\":true}").map_err(|error| format!("{}: {error}", manifest.display()))?;
+    let mut command = Command::new("npm");
+    command.current_dir(folder).args(["install", "--no-fund", "--no-audit", "--ignore-scripts"]).args(packages);
+    let ended = process::run("npm", &mut command, limits::NPM);
+    if !ended.success() {
+        return Err(format!("npm install {}: {}", packages.join(" "), ended.describe()));
+    }
+    fs::write(&done, packages.join("\n")).map_err(|error| format!("{}: {error}", done.display()))
 }
 
 fn step(what: &str, command: &mut Command) -> Result<(), String> {
@@ -154,7 +219,7 @@ mod tests {
     fn the_package_names_the_tools_that_it_is_built_with() {
         let manifest = include_str!("../../web-widget/npm/package.json");
         for tool in TOOLS {
-            let (name, version) = tool.split_once('@').unwrap();
+            let (name, version) = tool.rsplit_once('@').unwrap();
             assert!(manifest.contains(&format!("\"{name}\": \"{version}\"")), "{tool}");
         }
     }

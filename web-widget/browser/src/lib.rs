@@ -27,8 +27,9 @@ use codex_core_sip::client::{
 use codex_core_sip::config::IceTransportPolicy;
 use codex_core_sip::event::{Event, IceState};
 use codex_core_sip::media::{MediaNotice, MediaSettings, MediaStatistics};
-use codex_core_sip::metadata::{CustomerData, LanguageTag, parse_extra_header};
+use codex_core_sip::metadata::{ApplicationSid, CustomerData, LanguageTag, parse_extra_header};
 use codex_core_sip::random::Random;
+use codex_core_sip::sip::uri::Uri;
 use codex_core_sip::sip::user_agent::{CallHandle, FlowId};
 use codex_core_sip::time::Time;
 use secrecy::ExposeSecret;
@@ -87,7 +88,7 @@ impl Core {
             .map_err(|error| fault(&error))
     }
 
-    /// A command without arguments, or with one: `register unregister prepare hangup reject mute speaker dtmf hold unhold
+    /// A command without arguments, or with one: `register unregister network hangup reject mute speaker dtmf hold unhold
     /// transfer replacement check language accept destroy`. Its answer is the output that has this `id`.
     pub fn command(&mut self, now: f64, id: u32, name: &str, argument: Option<String>) {
         let on = || argument.as_deref() == Some("1");
@@ -96,7 +97,7 @@ impl Core {
         let command = match name {
             "register" => ClientCommand::Register,
             "unregister" => ClientCommand::Unregister,
-            "prepare" => ClientCommand::Prepare,
+            "network" => ClientCommand::NetworkChanged,
             "hold" => ClientCommand::Hold,
             "unhold" => ClientCommand::Unhold,
             "replacement" => ClientCommand::ReplacementUri,
@@ -284,6 +285,20 @@ impl Core {
         json.into_text()
     }
 
+    /// The settings of the next call's media session: a JSON array of what the order `offer` has after its name.
+    pub fn media_settings(&self) -> String {
+        let config = self.session.config();
+        let settings = MediaSettings {
+            ice_servers: config.ice_servers.clone(),
+            ice_transport_policy: config.ice_transport_policy,
+        };
+        let mut json = Json::default();
+        json.open();
+        media_settings(&mut json, &settings);
+        json.close();
+        json.into_text()
+    }
+
     /// The language of calls that ask for none.
     pub fn language(&self) -> String {
         self.session.language().to_string()
@@ -303,6 +318,18 @@ impl Core {
     fn media(&mut self, now: f64, call: f64, reply: MediaReply) {
         self.handle(now, ClientInput::Media { call: CallHandle(whole(call)), reply });
     }
+}
+
+/// The GUID of the jambonz application that a text names, in lower case: `<guid>`, `app-<guid>`, or a SIP URI with one of
+/// them before the `@`.
+#[wasm_bindgen]
+pub fn application_in(text: &str) -> Option<String> {
+    let text = text.trim();
+    let named = ApplicationSid::from_user_part(text).or_else(|| {
+        let uri = Uri::parse(text).ok().filter(|uri| uri.is_sip())?;
+        ApplicationSid::from_user_part(&uri.user_unescaped()?)
+    });
+    named.map(|sid| sid.to_string())
 }
 
 fn start_call(

@@ -3,6 +3,7 @@
 import { Driver } from './driver.js';
 import { CodexError } from './error.js';
 import type { Devices } from './media.js';
+import { Tokens, type Credentials } from './tokens.js';
 import type {
   AcceptCallOptions,
   CallState,
@@ -11,6 +12,8 @@ import type {
   LogEvent,
   SipClientConfig,
   StartCallOptions,
+  TokenEnvConfig,
+  TokenSipClientConfig,
 } from './types.js';
 import { Core, Settings, load } from './wasm.js';
 
@@ -23,20 +26,29 @@ export class CodexSipClient {
 
   readonly #handlers = new Map<string, Set<(event: never) => void>>();
   readonly #devices: Devices = {};
+  readonly #fill: (credentials?: Credentials) => Settings;
+  readonly #tokens: Tokens | undefined;
+  /** What was set in the core and is to be set in the one that comes with other credentials. */
+  readonly #kept = new Map<string, string>();
   #driver: Driver | undefined;
+  #renewing: Promise<void> | undefined;
+  #renewTimer: ReturnType<typeof setTimeout> | undefined;
   #state: CallState = 'idle';
   #language: string;
+  #registered = false;
   #destroyed = false;
   #unwatch: (() => void) | undefined;
 
-  constructor(config: SipClientConfig);
+  constructor(config: SipClientConfig | TokenSipClientConfig);
   /** @internal */
-  constructor(config: SipClientConfig | undefined, fill: () => Settings, language: string);
-  constructor(config: SipClientConfig | undefined, fill?: () => Settings, language?: string) {
-    this.#language = language ?? config?.defaultLanguage ?? 'en';
+  constructor(config: undefined, given: Given);
+  constructor(config: SipClientConfig | TokenSipClientConfig | undefined, given: Given = givenBy(config)) {
+    this.#language = given.language;
+    this.#fill = given.fill;
+    this.#tokens = given.tokenUrl === undefined ? undefined : new Tokens(given.tokenUrl);
     if (config?.onMetrics) this.on('metrics', config.onMetrics);
     if (config?.onLog) this.on('log', config.onLog);
-    this.ready = this.#start(fill ?? (() => settingsOf(config)));
+    this.ready = this.#start();
     this.ready.catch((error: unknown) => this.#emit('error', error as CodexError));
   }
 
@@ -76,6 +88,7 @@ export class CodexSipClient {
 
   /** Connects and registers. */
   async register(): Promise<void> {
+    await this.#credentials();
     await this.#command('register');
   }
 
@@ -87,6 +100,7 @@ export class CodexSipClient {
   /** Calls; registers first if need be. Comes back with the Call-ID when the INVITE is on its way. */
   async startCall(options: StartCallOptions = {}): Promise<string> {
     const customerData = json('customerData', options.customerData);
+    await this.#credentials();
     const callId = await this.#give((core, now, id) => {
       for (const line of options.extraHeaders ?? []) core.header(line);
       core.start_call(now, id, options.language, customerData, options.targetUri);
@@ -159,11 +173,14 @@ export class CodexSipClient {
   }
 
   /**
-   * Opens the microphone and makes the offer of the next call, so that {@link startCall} calls at once: for the moment in
-   * which somebody is about to call. Kept for a minute. Comes back when the offer is there.
+   * Loads what a call needs and gathers ICE candidates, so that {@link startCall} is quicker: for a person's first sign of
+   * intent, such as a pointer over the button, not for the load of a page, since it may allocate a TURN relay. It opens no
+   * microphone, and registers nothing. Candidates are kept for a minute, and gathered again where the visitor allows the
+   * microphone only then, since browsers show all addresses only to pages that have it.
    */
   async prepare(): Promise<void> {
-    await this.#command('prepare');
+    await this.#credentials();
+    await (this.#driver as Driver).prepare();
   }
 
   /** Whether the edge still answers. */
@@ -187,6 +204,12 @@ export class CodexSipClient {
     return this.#driver?.local ?? null;
   }
 
+  /** What is heard from the far end; `null` outside of a call. */
+  getRemoteMediaStream(): MediaStream | null {
+    for (const session of this.#driver?.sessions() ?? []) if (session.remote) return session.remote;
+    return null;
+  }
+
   /** Which microphone is used: a `deviceId`; the browser's choice if none is given. */
   async setAudioInput(deviceId?: string): Promise<void> {
     this.#devices.input = deviceId;
@@ -204,6 +227,7 @@ export class CodexSipClient {
     if (this.#destroyed) return;
     this.#destroyed = true;
     this.#unwatch?.();
+    clearTimeout(this.#renewTimer);
     try {
       await this.ready;
     } catch {
@@ -216,47 +240,117 @@ export class CodexSipClient {
     this.#state = 'idle';
   }
 
-  async #start(fill: () => Settings): Promise<void> {
+  async #start(): Promise<void> {
     await load();
+    // Whether the configuration is right does not depend on credentials that are still to be fetched.
+    const placeholder = { username: 'token', password: 'token', until: 0 };
+    this.#drive(this.#tokens && placeholder);
+    this.#language = this.#kept.get('language') ?? this.#language;
+    if (!this.#destroyed) this.#watch();
+  }
+
+  /** Another core takes the place of the one there is. */
+  #drive(credentials: Credentials | undefined): void {
     let core: Core;
     try {
-      core = new Core(fill(), Date.now() - performance.now());
+      core = new Core(this.#fill(credentials), Date.now() - performance.now());
     } catch (error) {
       if (typeof error !== 'string') throw error;
       const [code, message] = JSON.parse(error) as [string, string];
       throw new CodexError(code, message);
     }
-    this.#language = core.language();
-    this.#driver = new Driver(core, this.#devices, {
-      event: (event, code) => this.#heard(event, code),
+    const before = this.#driver;
+    const current = (): boolean => this.#driver === driver;
+    const driver = new Driver(core, this.#devices, {
+      event: (event, code) => {
+        if (current()) this.#heard(event, code);
+      },
       log: (level, message, error) => {
         const entry: LogEvent = error === undefined ? { level, message } : { level, message, error: String(error) };
-        this.#emit('log', entry);
+        if (current()) this.#emit('log', entry);
       },
+      microphone: (state, code) => this.#emit('microphone', code === undefined ? { state } : { state, code }),
     });
-    this.#driver.begin();
-    if (!this.#destroyed) this.#watch(this.#driver);
+    this.#driver = driver;
+    this.#language = core.language();
+    driver.begin();
+    for (const [name, argument] of this.#kept) driver.command((c, now, id) => c.command(now, id, name, argument)).catch(() => {});
+    // It says good-bye by itself.
+    void before
+      ?.command((c, now, id) => c.command(now, id, 'destroy', undefined))
+      .catch(() => {})
+      .finally(() => before.end());
+  }
+
+  /** Sees to credentials that are good for what is asked for now. */
+  async #credentials(): Promise<void> {
+    if (this.#destroyed) throw destroyed();
+    await this.ready;
+    const tokens = this.#tokens;
+    // A call goes on with those that it began with.
+    if (!tokens || tokens.fresh || this.#state !== 'idle') return;
+    await (this.#renewing ??= this.#renew(tokens).finally(() => (this.#renewing = undefined)));
+  }
+
+  async #renew(tokens: Tokens): Promise<void> {
+    const credentials = await tokens.fetch();
+    if (this.#destroyed) throw destroyed();
+    this.#drive(credentials);
+    clearTimeout(this.#renewTimer);
+    this.#renewTimer = setTimeout(() => this.#renewIdle(), Math.min(Math.max(tokens.renewInMs, 1000), 0x7fffffff));
+  }
+
+  /** One who waits for calls registers with others before the ones in use end; at once, or after the call. */
+  #renewIdle(): void {
+    if (!this.#registered || this.#state !== 'idle' || !this.#tokens || this.#tokens.fresh || this.#destroyed) return;
+    this.register().catch((error: unknown) => {
+      this.#emit('log', { level: 'error', message: 'other credentials could not be had', error: String(error) });
+      this.#renewTimer = setTimeout(() => this.#renewIdle(), RENEW_AGAIN_MS);
+    });
   }
 
   /** What the browser says of network and page: timers sleep with the page, and a dead flow should be found at once. */
-  #watch(driver: Driver): void {
+  #watch(): void {
+    const tell = (name: string, argument?: string): void => {
+      this.#driver?.command((core, now, id) => core.command(now, id, name, argument)).catch(() => {});
+    };
     const look = (): void => {
-      driver.wake();
+      this.#driver?.wake();
+      this.#renewIdle();
       // Nothing is asked of a client that has no flow; whether it answers is the core's to tell.
-      if (this.#registered) driver.command((core, now, id) => core.command(now, id, 'check', undefined)).catch(() => {});
+      if (this.#registered) tell('check');
     };
-    const visible = (): void => {
+    const moved = (): void => {
+      this.#driver?.wake();
+      if (this.#registered) tell('network');
+    };
+    const connection = (navigator as { connection?: EventTarget & { type?: string } }).connection;
+    let network = connection?.type;
+    let wasRegistered = false;
+    const stop = new AbortController();
+    const { signal } = stop;
+    // The flow of before is of a network that may be gone.
+    addEventListener('online', moved, { signal });
+    // It tells of estimates as well, which change all the time; the type is not told everywhere.
+    connection?.addEventListener('change', () => {
+      if (connection.type === network) return;
+      network = connection.type;
+      if (network !== 'none') moved();
+    }, { signal });
+    document.addEventListener('visibilitychange', () => {
       if (document.visibilityState === 'visible') look();
-    };
-    addEventListener('online', look);
-    document.addEventListener('visibilitychange', visible);
-    this.#unwatch = () => {
-      removeEventListener('online', look);
-      document.removeEventListener('visibilitychange', visible);
-    };
+    }, { signal });
+    // The far end is told, and nobody is called who has left. All of it goes out before the page is gone.
+    addEventListener('pagehide', () => {
+      wasRegistered = this.#registered;
+      if (this.#state !== 'idle') tell('hangup');
+      if (wasRegistered) tell('unregister');
+    }, { signal });
+    addEventListener('pageshow', (event) => {
+      if (event.persisted && wasRegistered) this.register().catch(() => {});
+    }, { signal });
+    this.#unwatch = () => stop.abort();
   }
-
-  #registered = false;
 
   #heard(heard: { event: string }, code?: string): void {
     const { event, ...payload } = heard as { event: string } & Record<string, unknown>;
@@ -265,6 +359,7 @@ export class CodexSipClient {
     else if (event === 'language') this.#language = payload['language'] as string;
     else if (event === 'registration') this.#registered = payload['state'] === 'registered';
     this.#emit(event as keyof ClientEvents, payload as never);
+    if (event === 'call' && this.#state === 'idle') this.#renewIdle();
   }
 
   #emit<E extends keyof ClientEvents>(event: E, payload: ClientEvents[E]): void {
@@ -278,15 +373,25 @@ export class CodexSipClient {
     }
   }
 
-  #command(name: string, argument?: string): Promise<unknown> {
+  async #command(name: string, argument?: string): Promise<unknown> {
+    if (argument !== undefined && KEPT.has(name)) this.#kept.set(name, argument);
     return this.#give((core, now, id) => core.command(now, id, name, argument));
   }
 
   async #give(give: (core: Core, now: number, id: number) => void): Promise<unknown> {
-    if (this.#destroyed) throw new CodexError('destroyed', 'the client has been destroyed; make a new one');
+    if (this.#destroyed) throw destroyed();
     await this.ready;
     return (this.#driver as Driver).command(give);
   }
+}
+
+/** Settings that hold until they are set again. */
+const KEPT = new Set(['language', 'mute', 'speaker']);
+/** After how long other credentials are asked for once more, in milliseconds. */
+const RENEW_AGAIN_MS = 30_000;
+
+function destroyed(): CodexError {
+  return new CodexError('destroyed', 'the client has been destroyed; make a new one');
 }
 
 function json(name: string, value: unknown): string | undefined {
@@ -298,37 +403,65 @@ function json(name: string, value: unknown): string | undefined {
   }
 }
 
-const NOT_FOR_THE_CORE = new Set(['iceServers', 'extraHeaders', 'customerData', 'onMetrics', 'onLog']);
+/** What a client is made of. */
+interface Given {
+  language: string;
+  tokenUrl?: string | undefined;
+  fill(credentials?: Credentials): Settings;
+}
 
-function settingsOf(config: SipClientConfig | undefined): Settings {
-  const settings = new Settings(false);
-  for (const [name, value] of Object.entries(config ?? {})) {
-    if (value === undefined || value === null || NOT_FOR_THE_CORE.has(name)) continue;
-    settings.set(name, String(value));
-  }
-  for (const line of config?.extraHeaders ?? []) settings.set('extraHeaders', line);
-  const customerData = json('customerData', config?.customerData);
-  if (customerData !== undefined) settings.set('customerData', customerData);
-  for (const { urls, username, credential } of config?.iceServers ?? []) {
-    settings.ice_server([urls].flat().join(' '), username, credential);
-  }
-  return settings;
+const NOT_FOR_THE_CORE = new Set(['iceServers', 'extraHeaders', 'customerData', 'onMetrics', 'onLog', 'tokenUrl']);
+
+function givenBy(config: SipClientConfig | TokenSipClientConfig | undefined): Given {
+  const fill = (credentials?: Credentials): Settings => {
+    const settings = new Settings(false);
+    for (const [name, value] of Object.entries({ ...config, ...(credentials && sipNames(credentials)) })) {
+      if (value === undefined || value === null || NOT_FOR_THE_CORE.has(name)) continue;
+      settings.set(name, String(value));
+    }
+    for (const line of config?.extraHeaders ?? []) settings.set('extraHeaders', line);
+    const name = credentials?.applicationName;
+    if (name && !config?.targetApplicationName) settings.set('targetApplicationName', name);
+    const customerData = json('customerData', config?.customerData);
+    if (customerData !== undefined) settings.set('customerData', customerData);
+    for (const { urls, username, credential } of config?.iceServers ?? []) {
+      settings.ice_server([urls].flat().join(' '), username, credential);
+    }
+    return settings;
+  };
+  return { language: config?.defaultLanguage ?? 'en', tokenUrl: config?.tokenUrl, fill };
+}
+
+function sipNames({ username, password }: Credentials): { username: string; password: string } {
+  return { username, password };
 }
 
 /** A client from keys and values as they stand in a `.env` file. It is there at once; see {@link CodexSipClient.ready}. */
-export function createClient(config: EnvConfig): CodexSipClient {
-  // As it is now: what is changed in the object later is not meant.
-  const given = Object.entries(config).flatMap(([name, value]): [string, string][] => {
-    if (value === undefined || value === null) return [];
+export function createClient(config: EnvConfig | TokenEnvConfig): CodexSipClient {
+  // As it is now: what is changed in the object later is not meant. Empty is not set.
+  const given = new Map<string, string>();
+  for (const [name, value] of Object.entries(config)) {
+    if (value === undefined || value === null) continue;
     const text = Array.isArray(value) ? value.join(' ') : typeof value === 'object' ? JSON.stringify(value) : String(value);
-    return [[name, text]];
-  });
-  const fill = (): Settings => {
+    given.set(name, text);
+  }
+  const value = (name: string): string | undefined => given.get(name) ?? given.get(`VITE_${name}`);
+  const tokenUrl = value('TOKEN_URL') || undefined;
+  for (const name of ['TOKEN_URL', 'VITE_TOKEN_URL']) given.delete(name);
+  const fill = (credentials?: Credentials): Settings => {
     const settings = new Settings(true);
-    for (const [name, text] of given) settings.set(name, text);
+    const all = new Map(given);
+    if (credentials) {
+      for (const [name, text] of [['USERNAME', credentials.username], ['PASSWORD', credentials.password]] as const) {
+        all.delete(`VITE_JAMBONZ_SIP_${name}`);
+        all.set(`JAMBONZ_SIP_${name}`, text);
+      }
+      const name = credentials.applicationName;
+      if (name && !value('TARGET_APPLICATION_NAME')) all.set('TARGET_APPLICATION_NAME', name);
+    }
+    for (const [name, text] of all) settings.set(name, text);
     return settings;
   };
-  // Until the core is there; it then says what holds.
-  const language = String(config.DEFAULT_LANG ?? config['VITE_DEFAULT_LANG'] ?? 'en');
-  return new CodexSipClient(undefined, fill, language);
+  // The language until the core is there, which then says what holds.
+  return new CodexSipClient(undefined, { language: value('DEFAULT_LANG') ?? 'en', tokenUrl, fill });
 }

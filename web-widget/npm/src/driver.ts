@@ -1,7 +1,7 @@
 // Carries out what the core asks for, and tells it what happened.
 
 import { CodexError } from './error.js';
-import { MediaSession, type Devices, type Direction } from './media.js';
+import { MediaSession, PreparedConnection, type Devices, type Direction, type MicrophoneState } from './media.js';
 import type { Core } from './wasm.js';
 
 /** Timers take no more (a signed 32-bit number of milliseconds). */
@@ -22,6 +22,7 @@ export interface DriverListener {
   /** An event as the core wrote it; `code` is there if an error belongs to it. */
   event(event: { event: string }, code?: string): void;
   log(level: 'info' | 'warn' | 'error', message: string, error?: unknown): void;
+  microphone(state: MicrophoneState, code?: string): void;
 }
 
 export class Driver {
@@ -69,6 +70,14 @@ export class Driver {
     if (!this.#ended) this.#tell((core, now) => core.timeout(now));
   }
 
+  /** Gathers candidates for the next call, without the microphone. What was gathered lately will do. */
+  async prepare(): Promise<void> {
+    if (this.#ended || this.#media.size > 0 || this.#devices.prepared?.closed === false) return;
+    const prepared = new PreparedConnection(configuration(JSON.parse(this.#core.media_settings()) as unknown[]));
+    this.#devices.prepared = prepared;
+    await prepared.gather();
+  }
+
   /** Carries out what the core has had to say since it was made. */
   begin(): void {
     this.#tell(() => {});
@@ -79,6 +88,7 @@ export class Driver {
     clearTimeout(this.#timer);
     for (const session of this.#media.values()) session.close();
     this.#media.clear();
+    this.#devices.prepared?.close();
     for (const socket of this.#flows.values()) socket.close();
     for (const waiting of this.#waiting.values()) waiting.reject(why);
     this.#waiting.clear();
@@ -205,6 +215,7 @@ export class Driver {
         ice: (state) => this.#tell((core, now) => core.ice(now, call, state)),
         broken: (what) => this.#tell((core, now) => core.media_failed(now, call, what, undefined, '')),
         log: (level, message, error) => this.#listener.log(level, message, error),
+        microphone: (state, fault) => this.#listener.microphone(state, fault?.code),
       });
       this.#media.set(call, session);
     }

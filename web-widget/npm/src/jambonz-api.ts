@@ -1,10 +1,10 @@
 // Names of applications from jambonz' REST API, for pages that may hold an API key: those of your own staff.
 
 import { CodexError } from './error.js';
+import { application_in, load } from './wasm.js';
 
 /** How long an answer is kept, in milliseconds. */
 const KEPT_MS = 300_000;
-const GUID = /(?:^|app-)([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})$/i;
 
 export interface JambonzApiConfig {
   /** Such as `https://api.example.com/v1`. */
@@ -52,22 +52,36 @@ export class JambonzApiClient {
   }
 
   /** `undefined` if there is none with this GUID. */
-  async getApplicationName(sid: string): Promise<string | undefined> {
-    const wanted = sid.toLowerCase();
-    return (await this.getApplications()).find((one) => one.application_sid.toLowerCase() === wanted)?.name;
+  getApplicationName(sid: string): Promise<string | undefined> {
+    return this.getApplicationNameFromUri(sid);
   }
 
   /** `undefined` if the URI names no application, or one that is not there. */
   async getApplicationNameFromUri(uri: string): Promise<string | undefined> {
-    const user = /^sips?:([^@;?]+)@/i.exec(uri.trim())?.[1];
-    const sid = user === undefined ? undefined : GUID.exec(decodeURIComponent(user))?.[1];
-    return sid === undefined ? undefined : this.getApplicationName(sid);
+    await load();
+    const sid = application_in(uri);
+    if (sid === undefined) return undefined;
+    return (await this.getApplications()).find((one) => application_in(one.application_sid) === sid)?.name;
   }
 
   getCall(callSid: string): Promise<Record<string, unknown>> {
     return this.#get(
       `/Accounts/${encodeURIComponent(this.#config.accountSid)}/Calls/${encodeURIComponent(callSid)}`,
     );
+  }
+
+  /** Gives a call that lasts the data that its later status events carry as `customerData`; replaces what it carried. */
+  async updateCallMetadata(callSid: string, data: object): Promise<void> {
+    const path = `/Accounts/${encodeURIComponent(this.#config.accountSid)}/Calls/${encodeURIComponent(callSid)}`;
+    await this.#send('PUT', path, JSON.stringify({ tag: data }));
+  }
+
+  /**
+   * Always rejects. The older packages set `custom_headers` of an application's hooks here, which jambonz does not have;
+   * customer data reaches the hooks by itself. To point hooks elsewhere: `update_application_hooks` of `codex-jambonz-api`.
+   */
+  updateApplicationWebhooks(_sid: string): Promise<never> {
+    return Promise.reject(new CodexError('not_supported', 'jambonz has no custom_headers of hooks; none are needed'));
   }
 
   getPhoneNumbers(): Promise<Record<string, unknown>[]> {
@@ -79,18 +93,25 @@ export class JambonzApiClient {
   }
 
   async #get<T>(path: string): Promise<T> {
-    const url = this.#config.apiBaseUrl + path;
+    return (await (await this.#send('GET', path)).json()) as T;
+  }
+
+  async #send(method: string, path: string, body: string | null = null): Promise<Response> {
+    const headers: Record<string, string> = { Authorization: `Bearer ${this.#config.apiKey}` };
+    if (body !== null) headers['Content-Type'] = 'application/json';
     let response: Response;
     try {
-      response = await fetch(url, {
-        headers: { Authorization: `Bearer ${this.#config.apiKey}` },
+      response = await fetch(this.#config.apiBaseUrl + path, {
+        method,
+        headers,
+        body,
         credentials: 'omit',
         referrerPolicy: 'no-referrer',
       });
     } catch (error) {
       throw new CodexError('connect', `jambonz' API could not be reached at ${this.#config.apiBaseUrl}`, error);
     }
-    if (!response.ok) throw new CodexError('jambonz_api', `jambonz' API answered ${response.status} to GET ${path}`);
-    return (await response.json()) as T;
+    if (!response.ok) throw new CodexError('jambonz_api', `jambonz' API answered ${response.status} to ${method} ${path}`);
+    return response;
   }
 }

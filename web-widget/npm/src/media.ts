@@ -1,6 +1,7 @@
 // One call's microphone, peer connection and loudspeaker.
 
 import { CodexError } from './error.js';
+import { microphone, microphoneGranted } from './microphone.js';
 
 /** How long candidates are waited for, in milliseconds, once one of a server's has come or none can come. */
 const GATHERING_LIMIT_MS = 1000;
@@ -8,6 +9,8 @@ const GATHERING_LIMIT_MS = 1000;
 const GATHERING_GRACE_MS = 50;
 /** How long a key sounds, in milliseconds. */
 const TONE_MS = 160;
+/** How long a connection that was made in advance is kept, in milliseconds: it holds sockets, and NATs forget. */
+const PREPARED_FOR_MS = 60_000;
 
 /** Who sends (RFC 3264 §8.4), seen from here. */
 export type Direction = 'sendrecv' | 'sendonly' | 'recvonly' | 'inactive';
@@ -17,12 +20,18 @@ export interface Devices {
   input?: string | undefined;
   output?: string | undefined;
   element?: HTMLAudioElement | undefined;
+  /** A connection for the next call, made in advance. */
+  prepared?: PreparedConnection | undefined;
 }
+
+/** How a microphone that is in use does: unplugged or taken away, and back. */
+export type MicrophoneState = 'lost' | 'replaced';
 
 /** What a session notices by itself. */
 export interface MediaListener {
   ice(state: RTCIceConnectionState): void;
   broken(what: 'ice' | 'dtls'): void;
+  microphone(state: MicrophoneState, fault?: CodexError): void;
   log(level: 'info' | 'warn', message: string, error?: unknown): void;
 }
 
@@ -44,6 +53,46 @@ export interface Statistics {
 const SILENT_ENERGY = 5e-7;
 
 const NOTHING: Statistics = { packetsSent: 0, bytesSent: 0, packetsReceived: 0, bytesReceived: 0, packetsLost: 0 };
+
+/** A connection whose candidates are gathered before anybody calls. It has no microphone yet. */
+export class PreparedConnection {
+  readonly connection: RTCPeerConnection;
+  /** Its offer is there, with all addresses of this machine: browsers hide some before the microphone is allowed. */
+  #complete = false;
+  readonly #timer: ReturnType<typeof setTimeout>;
+
+  constructor(configuration: RTCConfiguration) {
+    this.connection = new RTCPeerConnection(configuration);
+    this.connection.addTransceiver('audio', { direction: 'sendrecv' });
+    this.#timer = setTimeout(() => this.close(), PREPARED_FOR_MS);
+  }
+
+  get closed(): boolean {
+    return this.connection.signalingState === 'closed';
+  }
+
+  async gather(): Promise<void> {
+    const granted = await microphoneGranted();
+    if (this.closed) return;
+    const gathered = gathering(this.connection);
+    await this.connection.setLocalDescription(await this.connection.createOffer());
+    await gathered;
+    this.#complete = granted;
+  }
+
+  /** The connection, if nothing is missing of it; it is closed otherwise, and others gather again. */
+  take(): RTCPeerConnection | undefined {
+    clearTimeout(this.#timer);
+    if (this.#complete && !this.closed) return this.connection;
+    this.close();
+    return undefined;
+  }
+
+  close(): void {
+    clearTimeout(this.#timer);
+    this.connection.close();
+  }
+}
 
 /**
  * A connection's own descriptions always say `sendrecv`: hold is negotiated by the core without a new description, so that
@@ -68,6 +117,7 @@ export class MediaSession {
   #energy = 0;
   #speakerMuted = false;
   #closed = false;
+  #lost = false;
   #answer: string | undefined;
   #retryPlay: (() => void) | undefined;
 
@@ -80,8 +130,20 @@ export class MediaSession {
     return this.#local ?? null;
   }
 
+  get remote(): MediaStream | null {
+    return this.#remote ?? null;
+  }
+
   async offer(configuration: RTCConfiguration): Promise<string> {
-    const connection = await this.#open(configuration);
+    await this.#openMicrophone();
+    const prepared = this.#devices.prepared?.take();
+    this.#devices.prepared = undefined;
+    if (prepared) {
+      this.#connection = await this.#adopt(prepared);
+      const sdp = prepared.localDescription?.sdp;
+      if (sdp) return sdp;
+    }
+    const connection = (this.#connection = await this.#connect(configuration));
     return this.#describe(connection, await connection.createOffer());
   }
 
@@ -183,16 +245,17 @@ export class MediaSession {
   }
 
   async useInput(): Promise<void> {
-    if (!this.#connection || !this.#local) return;
-    const stream = await microphone(this.#devices.input);
-    const track = stream.getAudioTracks()[0];
-    if (this.#closed || !track) return stop(stream);
-    track.enabled = !this.#muted;
+    if (this.#connection && this.#local) await this.#takeInput(this.#devices.input);
+  }
+
+  async #takeInput(device: string | undefined): Promise<void> {
+    const stream = await microphone(device);
+    if (this.#closed) return stop(stream);
     const before = this.#local;
-    this.#local = stream;
+    this.#use(stream);
     await this.#feed(this.#connection);
     await this.#feed(this.#pending);
-    stop(before);
+    if (before) stop(before);
   }
 
   /** Plays through the element and the device that are chosen now. */
@@ -234,6 +297,7 @@ export class MediaSession {
 
   close(): void {
     this.#closed = true;
+    navigator.mediaDevices?.removeEventListener('devicechange', this.#deviceChanged);
     this.#connection?.close();
     this.#pending?.close();
     this.#silence?.stop();
@@ -245,18 +309,51 @@ export class MediaSession {
   }
 
   async #open(configuration: RTCConfiguration): Promise<RTCPeerConnection> {
+    await this.#openMicrophone();
+    return (this.#connection = await this.#connect(configuration));
+  }
+
+  async #openMicrophone(): Promise<void> {
     const stream = await microphone(this.#devices.input);
     if (this.#closed) {
       stop(stream);
       throw new CodexError('wrong_state', 'the call ended before the microphone was open');
     }
+    this.#use(stream);
+    navigator.mediaDevices.addEventListener('devicechange', this.#deviceChanged);
+  }
+
+  #use(stream: MediaStream): void {
     this.#local = stream;
     this.mute(this.#muted);
-    stream.getAudioTracks()[0]?.addEventListener('ended', () => {
-      if (!this.#closed) this.#listener.log('warn', 'the microphone is gone');
+    const track = stream.getAudioTracks()[0];
+    track?.addEventListener('ended', () => {
+      if (!this.#closed && this.#local === stream) void this.#replaceMicrophone();
     });
-    return (this.#connection = await this.#connect(configuration));
   }
+
+  /** The microphone is gone; another takes its place if there is one, else the first that is plugged in. */
+  async #replaceMicrophone(): Promise<void> {
+    this.#lost = true;
+    this.#listener.log('warn', 'the microphone is gone');
+    for (const device of new Set([this.#devices.input, undefined])) {
+      try {
+        await this.#takeInput(device);
+        this.#lost = false;
+        this.#listener.microphone('replaced');
+        return;
+      } catch (fault) {
+        if (this.#closed) return;
+        if (device === undefined) this.#listener.microphone('lost', fault instanceof CodexError ? fault : undefined);
+      }
+    }
+  }
+
+  readonly #deviceChanged = (): void => {
+    if (this.#lost) void this.#replaceMicrophone();
+    // What is heard goes to the loudspeaker that is chosen, or to the browser's choice while that is not there.
+    else if (this.#devices.output) void this.#play();
+  };
 
   /** A connection for the microphone that is open. What it notices counts once it is the one in use. */
   async #connect(configuration: RTCConfiguration): Promise<RTCPeerConnection> {
@@ -264,6 +361,10 @@ export class MediaSession {
     const connection = new RTCPeerConnection(configuration);
     const track = this.#local?.getAudioTracks()[0];
     if (track && this.#local) connection.addTrack(track, this.#local);
+    return this.#adopt(connection);
+  }
+
+  async #adopt(connection: RTCPeerConnection): Promise<RTCPeerConnection> {
     const current = (): boolean => !this.#closed && this.#connection === connection;
     connection.oniceconnectionstatechange = () => {
       if (!current()) return;
@@ -278,7 +379,8 @@ export class MediaSession {
       this.#remote = event.streams[0] ?? new MediaStream([event.track]);
       void this.#play();
     };
-    if (this.#direction !== 'sendrecv') await this.#feed(connection);
+    // One that was made in advance has no microphone, and hold has another source.
+    if (this.#direction !== 'sendrecv' || !connection.getSenders()[0]?.track) await this.#feed(connection);
     return connection;
   }
 
@@ -347,7 +449,12 @@ export class MediaSession {
     if (element.srcObject !== this.#remote) element.srcObject = this.#remote;
     element.muted = this.#silent();
     try {
-      if (this.#devices.output !== undefined && 'setSinkId' in element) await element.setSinkId(this.#devices.output);
+      if (this.#devices.output !== undefined && 'setSinkId' in element) {
+        await element.setSinkId(this.#devices.output).catch((error: unknown) => {
+          this.#listener.log('warn', 'the loudspeaker that was chosen is not there; the browser\'s choice is used', error);
+          return element.setSinkId('');
+        });
+      }
       await element.play();
     } catch (error) {
       if (this.#closed || (error as DOMException).name === 'AbortError') return;
@@ -425,34 +532,4 @@ function gathering(connection: RTCPeerConnection): Promise<void> {
       }
     };
   });
-}
-
-/** Opens the microphone; an error says which of the things that can be wrong is. */
-async function microphone(device: string | undefined): Promise<MediaStream> {
-  if (!navigator.mediaDevices?.getUserMedia) {
-    throw new CodexError('microphone_insecure', 'the page is not secure: browsers give the microphone over https only');
-  }
-  try {
-    const audio: MediaTrackConstraints = { echoCancellation: true, noiseSuppression: true, autoGainControl: true };
-    if (device !== undefined) audio.deviceId = { exact: device };
-    return await navigator.mediaDevices.getUserMedia({ audio });
-  } catch (error) {
-    const { name, message } = error as DOMException;
-    const [code, problem] =
-      name === 'NotAllowedError'
-        ? allowedByPolicy()
-          ? ['microphone_denied', 'the visitor did not allow the microphone']
-          : ['microphone_policy', 'the page may not use the microphone: its Permissions-Policy, or the frame, forbids it']
-        : name === 'NotFoundError' || name === 'OverconstrainedError'
-          ? ['microphone_none', 'there is no microphone']
-          : name === 'NotReadableError' || name === 'AbortError'
-            ? ['microphone_in_use', 'the microphone is in use elsewhere, or broken']
-            : ['microphone', `the microphone cannot be used: ${message}`];
-    throw new CodexError(code as string, problem as string, error);
-  }
-}
-
-function allowedByPolicy(): boolean {
-  const policy = (document as { featurePolicy?: { allowsFeature(name: string): boolean } }).featurePolicy;
-  return policy?.allowsFeature('microphone') ?? true;
 }

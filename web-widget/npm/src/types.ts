@@ -21,13 +21,25 @@ export interface CustomerData {
 }
 
 /** What `createClient` takes: keys and values as they stand in a `.env` file, with or without `VITE_` before the name. */
-export interface EnvConfig {
+export interface EnvConfig extends EnvSettings {
+  JAMBONZ_SIP_USERNAME: string;
+  JAMBONZ_SIP_PASSWORD: string;
+}
+
+/** The same where no password stands in the page. */
+export interface TokenEnvConfig extends EnvSettings {
+  /**
+   * An address that answers a POST with short-lived credentials:
+   * `{"username","password","expires" (RFC 3339),"applicationName"?}`. Asked when they are needed.
+   */
+  TOKEN_URL: string;
+}
+
+export interface EnvSettings {
   /** The account's SIP realm. */
   JAMBONZ_SIP_DOMAIN: string;
   /** The edge, such as `wss://sip.example.com:8443`. */
   JAMBONZ_WSS_ADDRESS: string;
-  JAMBONZ_SIP_USERNAME: string;
-  JAMBONZ_SIP_PASSWORD: string;
   /** Whom to call; sent as it is. */
   TARGET_SIP_URI: string;
   /** The readable name of what is called. */
@@ -54,11 +66,21 @@ export interface EnvConfig {
 }
 
 /** What `new CodexSipClient` takes. */
-export interface SipClientConfig {
-  domain: string;
-  wssServer: string;
+export interface SipClientConfig extends SipSettings {
   username: string;
   password: string;
+  tokenUrl?: string;
+}
+
+/** The same where no password stands in the page. */
+export interface TokenSipClientConfig extends SipSettings {
+  /** See {@link TokenEnvConfig.TOKEN_URL}. */
+  tokenUrl: string;
+}
+
+export interface SipSettings {
+  domain: string;
+  wssServer: string;
   targetUri: string;
   iceServers?: RTCIceServer[];
   iceTransportPolicy?: 'all' | 'relay';
@@ -232,6 +254,13 @@ export interface LogEvent {
   error?: string;
 }
 
+/** The microphone of a call was unplugged or taken away, or another took its place. */
+export interface MicrophoneEvent {
+  state: 'lost' | 'replaced';
+  /** Why there is no other, as a word for programs; see `microphoneHelp` of `@codex/web-widget/help`. */
+  code?: string;
+}
+
 /** The events of a client by name. */
 export interface ClientEvents {
   registration: RegistrationEvent;
@@ -243,6 +272,7 @@ export interface ClientEvents {
   hold: HoldEvent;
   transfer: TransferEvent;
   quality: QualityEvent;
+  microphone: MicrophoneEvent;
   reconnecting: ReconnectingEvent;
   language: LanguageEvent;
   log: LogEvent;

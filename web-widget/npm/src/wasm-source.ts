@@ -4,7 +4,7 @@
 export interface WasmSource {
   /** Its address, if it does not lie beside `index.js`. */
   url?: string | URL;
-  /** Subresource Integrity of it, such as `sha384-…`. */
+  /** Its Subresource Integrity, such as `sha384-…`, if it is not the file that was built with `index.js`; empty: none. */
   integrity?: string;
 }
 

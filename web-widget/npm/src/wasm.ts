@@ -1,10 +1,10 @@
 // The core's module: fetched once for a page, by the first client that needs it.
 
-import init, { Core, Settings } from './core/codex.js';
+import init, { Core, Settings, application_in } from './core/codex.js';
 import { CodexError } from './error.js';
 import { source } from './wasm-source.js';
 
-export { Core, Settings };
+export { Core, Settings, application_in };
 
 let loading: Promise<void> | undefined;
 
@@ -17,8 +17,12 @@ export function load(): Promise<void> {
   return loading;
 }
 
+/** What `codex.wasm` has to be; the build puts it in, so that who checks this script has checked the module. */
+declare const WASM_INTEGRITY: string;
+
 async function fetchModule(): Promise<void> {
   // In this form bundlers see the file and take it along.
   const url = source.url ?? new URL('./codex.wasm', import.meta.url);
-  await init({ module_or_path: fetch(url, source.integrity ? { integrity: source.integrity } : {}) });
+  const integrity = source.integrity ?? WASM_INTEGRITY;
+  await init({ module_or_path: fetch(url, { integrity }) });
 }
