@@ -17,7 +17,7 @@ use codex_zammad_bridge::call_book::{
 use codex_zammad_bridge::clock::{Clock, UnixMillis};
 use codex_zammad_bridge::store::{
     CallQuery, CallStore, DeliveryReport, DueDelivery, Outcome, RecordId, Route, Routes, Shelf, SqliteSettings,
-    SqliteStore, StepState, TakeDue, Taken, TicketId,
+    SqliteStore, StepState, Swept, TakeDue, Taken, TicketId,
 };
 
 const T0: UnixMillis = UnixMillis::new(1_795_330_000_000);
@@ -314,6 +314,13 @@ async fn the_shelf_holds_what_failed_until_it_is_replayed_or_discarded(bench: &d
     assert!(drain(&*store, Channel::CallerLog, now).await.is_empty());
     let steps = store.call(due.lease.record).await.unwrap().unwrap().lanes.remove(0).steps;
     assert!(steps.iter().all(|step| step.state == StepState::Discarded), "{steps:?}");
+
+    // What stays there goes with its record when that is old, and is told of.
+    store.commit(fact("d", CallStatus::Completed)).await.unwrap();
+    let due = take(&*store, Channel::CallerLog, 1, T0).await.deliveries.remove(0);
+    assert!(report(&*store, &due, Outcome::Shelved { fault: "HTTP 422".to_owned() }).await);
+    let swept = store.sweep(now, 10).await.unwrap();
+    assert_eq!(swept, Swept { records: 4, dead_letters: 1 });
 }
 
 async fn calls_go_to_the_zammad_of_their_application(bench: &dyn StoreBench) {
@@ -376,15 +383,15 @@ async fn calls_without_an_end_are_closed_and_old_ones_deleted(bench: &dyn StoreB
     assert_eq!(record.end.as_ref().map(|end| (end.cause, end.at)), Some((EndCause::NeverEnded, later)));
     // Not before Zammad knows.
     let end = later + Duration::from_secs(1);
-    assert_eq!(store.sweep(end, 10).await.unwrap(), 0);
+    assert_eq!(store.sweep(end, 10).await.unwrap(), Swept::default());
     let told = drain(&*store, Channel::CallerLog, later).await;
     assert_eq!(told.iter().filter(|(id, _)| *id == orphan).count(), 2);
     // The end that comes after all puts the record right and is told to nobody.
     store.commit(fact("a", CallStatus::Completed)).await.unwrap();
     assert!(drain(&*store, Channel::CallerLog, later).await.is_empty());
     assert_eq!(store.call(open).await.unwrap().unwrap().record.end.unwrap().cause, EndCause::NormalClearing);
-    assert_eq!(store.sweep(T0, 10).await.unwrap(), 0);
-    assert_eq!(store.sweep(end, 10).await.unwrap(), 2);
+    assert_eq!(store.sweep(T0, 10).await.unwrap(), Swept::default());
+    assert_eq!(store.sweep(end, 10).await.unwrap(), Swept { records: 2, dead_letters: 0 });
     assert_eq!(store.call(open).await.unwrap(), None);
     assert!(store.commit(fact("a", CallStatus::Trying)).await.unwrap().new_record);
 }

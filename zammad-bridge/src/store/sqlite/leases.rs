@@ -42,7 +42,7 @@ impl Leases {
         inner.last_token += 1;
         let token = inner.last_token;
         inner.held.insert((record, channel), (token, until));
-        Some(Lease { record, channel, token })
+        Some(Lease { record, channel, token, until })
     }
 
     /// Whether this lease is the lane's, run out or not.

@@ -30,7 +30,7 @@ use self::writer::{Chore, Op, Writer};
 use self::zammad_names::ZammadNames;
 use super::{
     Backlog, CHANGES_KEPT, CallPage, CallQuery, CallStore, Committed, DeliveryReport, Forgotten, Outcome, RecordId,
-    Routes, Shelf, StoreChange, StoreHealth, StoredCall, TakeDue, Taken,
+    Routes, Shelf, StoreChange, StoreHealth, StoredCall, Swept, TakeDue, Taken,
 };
 use crate::call_book::CallFact;
 use crate::clock::{Clock, UnixMillis};
@@ -228,7 +228,7 @@ impl CallStore for SqliteStore {
         self.ask(|answer| Op::Chore(Chore::Reap { silent_since, now, limit, answer })).await
     }
 
-    async fn sweep(&self, ended_before: UnixMillis, limit: usize) -> Result<u64> {
+    async fn sweep(&self, ended_before: UnixMillis, limit: usize) -> Result<Swept> {
         self.ask(|answer| Op::Chore(Chore::Sweep { ended_before, limit, answer })).await
     }
 

@@ -18,7 +18,8 @@ use crate::store::alias::AliasKey;
 use crate::store::batch::{Batch, BatchChanges};
 use crate::store::lane::Lane;
 use crate::store::{
-    ChangeKind, Committed, DeliveryReport, Forgotten, RecordId, Shelf, StoreChange, StoreHealth, TicketId, ZammadName,
+    ChangeKind, Committed, DeliveryReport, Forgotten, RecordId, Shelf, StoreChange, StoreHealth, Swept, TicketId,
+    ZammadName,
 };
 
 /// How many facts and reports are written in one transaction at most.
@@ -49,7 +50,7 @@ pub(super) enum Chore {
     Replay(Shelf, UnixMillis, Answer<u64>),
     Discard(Shelf, UnixMillis, Answer<u64>),
     Reap { silent_since: UnixMillis, now: UnixMillis, limit: usize, answer: Answer<u64> },
-    Sweep { ended_before: UnixMillis, limit: usize, answer: Answer<u64> },
+    Sweep { ended_before: UnixMillis, limit: usize, answer: Answer<Swept> },
     Forget(String, Answer<Forgotten>),
     Close(oneshot::Sender<()>),
 }
@@ -321,7 +322,7 @@ impl Writer {
         Ok(reaped as u64)
     }
 
-    async fn sweep(&mut self, ended_before: UnixMillis, limit: usize) -> Result<u64, sqlx::Error> {
+    async fn sweep(&mut self, ended_before: UnixMillis, limit: usize) -> Result<Swept, sqlx::Error> {
         let mut transaction = begin(&mut self.connection, &self.shared.path).await?;
         let found = sqlx::query(
             "SELECT id, record FROM call WHERE ended_ms < ? AND NOT EXISTS \
@@ -341,13 +342,15 @@ impl Writer {
         let mut own = rows::find_aliases(&mut transaction, &aliases).await?;
         own.retain(|(_, id)| ids.contains(id));
         let own: Vec<AliasKey> = own.into_iter().map(|(alias, _)| alias).collect();
+        let lanes = rows::load_lanes(&mut transaction, &self.shared.names, &ids).await?;
+        let dead_letters = lanes.iter().filter(|lane| !lane.shelved.is_empty()).count();
         rows::drop_aliases(&mut transaction, &own).await?;
         rows::drop_records(&mut transaction, &ids).await?;
         transaction.commit().await?;
         for id in &ids {
             let _ = self.shared.changes.send(StoreChange { record: *id, kind: ChangeKind::Gone });
         }
-        Ok(ids.len() as u64)
+        Ok(Swept { records: ids.len() as u64, dead_letters: dead_letters as u64 })
     }
 
     async fn forget(&mut self, client_id: &str) -> Result<Forgotten, sqlx::Error> {
