@@ -45,6 +45,11 @@ impl Leases {
         Some(Lease { record, channel, token, until })
     }
 
+    /// Whether somebody has the lane now.
+    pub(super) fn is_held(&self, record: RecordId, channel: Channel, now: UnixMillis) -> bool {
+        self.lock().held.get(&(record, channel)).is_some_and(|(_, until)| *until > now)
+    }
+
     /// Whether this lease is the lane's, run out or not.
     pub(super) fn holds(&self, lease: &Lease) -> bool {
         self.lock().held.get(&(lease.record, lease.channel)).is_some_and(|(token, _)| *token == lease.token)
