@@ -103,7 +103,8 @@ impl Bridge {
         let api = jambonz_api(&settings)?;
         let keys = hook_keys(&settings, api.as_ref(), &mut background);
         let (receiver, forwarding) = receiver(&settings, keys, api, &store, &clock, &metrics)?;
-        background.spawn(keep_house(Arc::clone(&store), Arc::clone(&clock), settings.call_max_age, settings.retain));
+        let (book, time, counts) = (Arc::clone(&store), Arc::clone(&clock), Arc::clone(&metrics));
+        background.spawn(keep_house(book, time, counts, settings.call_max_age, settings.retain));
 
         let longest = settings.zammads.iter().map(|zammad| zammad.request_timeout).max().unwrap_or_default();
         let stop = watch::Sender::new(false);
@@ -150,20 +151,26 @@ impl Bridge {
     pub async fn shutdown(self) {
         info!("the bridge stops: it takes nothing new and finishes what is under way");
         self.stop.send_replace(true);
-        let mut serving = self.serving;
-        if tokio::time::timeout(SHUTDOWN_REQUESTS_LIMIT, &mut serving).await.is_err() {
-            warn!(limit_s = SHUTDOWN_REQUESTS_LIMIT.as_secs(), "requests are still open and are cut");
-            serving.abort();
-        }
-        self.parts.receiver.stop_forwarding();
-        if let Some(forwarding) = self.forwarding
-            && tokio::time::timeout(SHUTDOWN_FORWARDING_LIMIT, forwarding.finish()).await.is_err()
-        {
-            warn!("status events that waited for UPSTREAM_STATUS_HOOK are dropped");
-        }
-        if tokio::time::timeout(self.delivery_limit, self.dispatcher.stop()).await.is_err() {
-            warn!("deliveries are still under way; they are made again after the next start");
-        }
+        // What is received and what is delivered end beside each other: what neither has begun waits on disk.
+        let receiving = async {
+            let mut serving = self.serving;
+            if tokio::time::timeout(SHUTDOWN_REQUESTS_LIMIT, &mut serving).await.is_err() {
+                warn!(limit_s = SHUTDOWN_REQUESTS_LIMIT.as_secs(), "requests are still open and are cut");
+                serving.abort();
+            }
+            self.parts.receiver.stop_forwarding();
+            if let Some(forwarding) = self.forwarding
+                && tokio::time::timeout(SHUTDOWN_FORWARDING_LIMIT, forwarding.finish()).await.is_err()
+            {
+                warn!("status events that waited for UPSTREAM_STATUS_HOOK are dropped");
+            }
+        };
+        let delivering = async {
+            if tokio::time::timeout(self.delivery_limit, self.dispatcher.stop()).await.is_err() {
+                warn!("deliveries are still under way; they are made again after the next start");
+            }
+        };
+        tokio::join!(receiving, delivering);
         drop(self.background);
         self.parts.store.close().await;
         info!("the bridge has stopped");

@@ -7,7 +7,8 @@ use tokio::time::MissedTickBehavior;
 use tracing::{info, warn};
 
 use crate::clock::Clock;
-use crate::store::CallStore;
+use crate::metrics::Metrics;
+use crate::store::{CallStore, Swept};
 
 /// How often it is looked.
 pub const HOUSEKEEPING_INTERVAL: Duration = Duration::from_secs(60);
@@ -18,6 +19,7 @@ pub const RECORDS_AT_A_TIME: usize = 500;
 pub async fn keep_house(
     store: Arc<dyn CallStore>,
     clock: Arc<dyn Clock>,
+    metrics: Arc<Metrics>,
     call_max_age: Duration,
     retain: Option<Duration>,
 ) {
@@ -45,12 +47,13 @@ pub async fn keep_house(
             info!(closed, "calls whose end never came were closed");
         }
         let Some(retain) = retain else { continue };
-        let mut deleted = 0;
+        let mut deleted = Swept::default();
         loop {
             match store.sweep(clock.now() - retain, RECORDS_AT_A_TIME).await {
-                Ok(count) => {
-                    deleted += count;
-                    if count < RECORDS_AT_A_TIME as u64 {
+                Ok(swept) => {
+                    deleted.records += swept.records;
+                    deleted.dead_letters += swept.dead_letters;
+                    if swept.records < RECORDS_AT_A_TIME as u64 {
                         break;
                     }
                 }
@@ -60,8 +63,15 @@ pub async fn keep_house(
                 }
             }
         }
-        if deleted > 0 {
-            info!(deleted, "old records were deleted");
+        if deleted.records > 0 {
+            info!(deleted = deleted.records, "old records were deleted");
+        }
+        if deleted.dead_letters > 0 {
+            metrics.dead_letters_expired(deleted.dead_letters);
+            warn!(
+                dead_letters = deleted.dead_letters,
+                "RETAIN_DAYS are over for calls on the dead-letter shelf: they were deleted, and Zammad never had them"
+            );
         }
     }
 }

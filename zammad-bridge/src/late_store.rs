@@ -15,7 +15,7 @@ use crate::clock::UnixMillis;
 use crate::error::{Error, Result};
 use crate::store::{
     Backlog, CallPage, CallQuery, CallStore, Committed, DeliveryReport, Forgotten, RecordId, Shelf, StoreChange,
-    StoreHealth, StoredCall, TakeDue, Taken, UnavailableStore,
+    StoreHealth, StoredCall, Swept, TakeDue, Taken, UnavailableStore,
 };
 
 /// How long to wait until the store is opened again, at first and at most.
@@ -126,7 +126,7 @@ impl CallStore for LateStore {
         self.inner().reap(silent_since, now, limit).await
     }
 
-    async fn sweep(&self, ended_before: UnixMillis, limit: usize) -> Result<u64> {
+    async fn sweep(&self, ended_before: UnixMillis, limit: usize) -> Result<Swept> {
         self.inner().sweep(ended_before, limit).await
     }
 

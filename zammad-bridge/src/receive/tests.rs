@@ -17,7 +17,7 @@ use crate::clock::{TokioClock, UnixMillis};
 use crate::error::{Error, Result};
 use crate::store::{
     Backlog, CallPage, CallQuery, Committed, DeliveryReport, Forgotten, RecordId, Shelf, StoreChange, StoreHealth,
-    StoredCall, TakeDue, Taken, UnavailableStore,
+    StoredCall, Swept, TakeDue, Taken, UnavailableStore,
 };
 
 const SECRET: &str = codex_e2e::jambonz::WEBHOOK_SECRET;
@@ -101,7 +101,7 @@ impl CallStore for TestStore {
         self.rest.reap(silent_since, now, limit).await
     }
 
-    async fn sweep(&self, ended_before: UnixMillis, limit: usize) -> Result<u64> {
+    async fn sweep(&self, ended_before: UnixMillis, limit: usize) -> Result<Swept> {
         self.rest.sweep(ended_before, limit).await
     }
 

@@ -15,6 +15,8 @@ pub(crate) struct Page {
     /// Absent if only the lanes were loaded, for a report.
     pub(crate) record: Option<CallRecord>,
     pub(crate) lanes: Vec<Lane>,
+    /// Whether a step of it may be under way to Zammad.
+    pub(crate) under_way: bool,
     pub(crate) record_changed: bool,
     pub(crate) lanes_changed: Vec<Channel>,
 }
@@ -27,7 +29,7 @@ impl Page {
     }
 
     const fn loaded(record: Option<CallRecord>) -> Self {
-        Self { record, lanes: Vec::new(), record_changed: false, lanes_changed: Vec::new() }
+        Self { record, lanes: Vec::new(), under_way: false, record_changed: false, lanes_changed: Vec::new() }
     }
 }
 
@@ -81,9 +83,11 @@ impl<'a> Batch<'a> {
         self.pages.entry(id).or_insert_with(|| Page::loaded(None)).record = Some(record);
     }
 
-    /// A lane that was loaded.
-    pub(crate) fn loaded_lane(&mut self, lane: Lane) {
-        self.pages.entry(lane.record).or_insert_with(|| Page::loaded(None)).lanes.push(lane);
+    /// A lane that was loaded, and whether somebody has it on lease.
+    pub(crate) fn loaded_lane(&mut self, lane: Lane, leased: bool) {
+        let page = self.pages.entry(lane.record).or_insert_with(|| Page::loaded(None));
+        page.under_way |= leased;
+        page.lanes.push(lane);
     }
 
     /// Takes a fact in.
@@ -143,13 +147,12 @@ impl<'a> Batch<'a> {
     }
 
     /// Two records turn out to be of one call. The one of which Zammad knows nothing yet goes into the other; if Zammad
-    /// knows both, both stay. What remains is where the fact belongs.
+    /// knows both, or is just being told of both, both stay. What remains is where the fact belongs.
     fn join(&mut self, by_sid: RecordId, by_call_id: RecordId) -> RecordId {
         let told = |batch: &Self, id: RecordId| {
-            batch
-                .pages
-                .get(&id)
-                .is_none_or(|page| page.lanes.iter().any(|lane| !lane.done.is_empty() || lane.attempts > 0))
+            batch.pages.get(&id).is_none_or(|page| {
+                page.under_way || page.lanes.iter().any(|lane| !lane.done.is_empty() || lane.attempts > 0)
+            })
         };
         let visible = |batch: &Self, id: RecordId| batch.record(id).is_some_and(CallRecord::is_visible);
         let (keep, drop) = if !told(self, by_sid) && (!visible(self, by_sid) || visible(self, by_call_id)) {
@@ -160,7 +163,7 @@ impl<'a> Batch<'a> {
             return by_sid;
         };
         let Some(dropped) = self.pages.remove(&drop).and_then(|page| page.record) else { return keep };
-        for alias in AliasKey::all_of(&dropped) {
+        for alias in AliasKey::all_of(drop, &dropped) {
             self.new_aliases.insert(alias, keep);
         }
         if let Some(page) = self.pages.get_mut(&keep)
@@ -168,6 +171,7 @@ impl<'a> Batch<'a> {
         {
             record.absorb(dropped);
             page.record_changed = true;
+            self.new_aliases.extend(AliasKey::of_given_tag(keep, record).map(|alias| (alias, keep)));
         }
         self.gone.push(drop);
         self.changes.push(StoreChange { record: drop, kind: ChangeKind::Gone });
@@ -182,6 +186,7 @@ impl<'a> Batch<'a> {
             !fact.is_of_dialled_leg() && self.by_alias(AliasKey::sip_call_id(call_id)).is_some()
         });
         let record = if taken { CallRecord::begin_apart(fact) } else { CallRecord::begin(fact) };
+        self.new_aliases.extend(AliasKey::of_given_tag(id, &record).map(|alias| (alias, id)));
         self.pages.insert(id, Page { record_changed: true, ..Page::loaded(Some(record)) });
         self.changes.push(StoreChange { record: id, kind: ChangeKind::Begun });
         self.plan(id);
@@ -203,6 +208,10 @@ impl<'a> Batch<'a> {
             return false;
         }
         page.record_changed = true;
+        if fact.tag.is_some() {
+            let alias = page.record.as_ref().and_then(|record| AliasKey::of_given_tag(id, record));
+            self.new_aliases.extend(alias.map(|alias| (alias, id)));
+        }
         self.changes.push(StoreChange { record: id, kind: ChangeKind::Fact });
         self.plan(id);
         true

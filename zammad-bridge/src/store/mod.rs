@@ -69,6 +69,8 @@ pub struct Lease {
     pub channel: Channel,
     /// Tells this lease from earlier ones of the lane.
     pub token: i64,
+    /// When it runs out; another may be given then.
+    pub until: UnixMillis,
 }
 
 /// A ticket of ours in Zammad.
@@ -304,6 +306,15 @@ pub struct Forgotten {
     pub tickets: Vec<(ZammadName, TicketId)>,
 }
 
+/// What was deleted because it is old.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Swept {
+    /// Records.
+    pub records: u64,
+    /// Lanes of theirs with a step on the dead-letter shelf: what Zammad was never told, and now never will be.
+    pub dead_letters: u64,
+}
+
 /// What changed in the store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct StoreChange {
@@ -387,8 +398,9 @@ pub trait CallStore: Send + Sync {
     /// Closes calls of which nothing was heard since `silent_since` and whose end never came; at most `limit`. How many.
     async fn reap(&self, silent_since: UnixMillis, now: UnixMillis, limit: usize) -> Result<u64>;
 
-    /// Deletes records that ended before `ended_before` with nothing left to deliver; at most `limit`. How many.
-    async fn sweep(&self, ended_before: UnixMillis, limit: usize) -> Result<u64>;
+    /// Deletes records that ended before `ended_before` with nothing left to deliver; at most `limit`. What is on the
+    /// dead-letter shelf goes with its record: how long people's data are kept is not up to what failed.
+    async fn sweep(&self, ended_before: UnixMillis, limit: usize) -> Result<Swept>;
 
     /// Erases everything about people from the records of a client, beyond recovery from the store's files.
     async fn forget(&self, client_id: &str) -> Result<Forgotten>;

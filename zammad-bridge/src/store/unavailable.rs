@@ -5,7 +5,7 @@ use tokio::sync::{broadcast, watch};
 
 use super::{
     Backlog, CallPage, CallQuery, CallStore, Committed, DeliveryReport, Forgotten, RecordId, Shelf, StoreChange,
-    StoreHealth, StoredCall, TakeDue, Taken,
+    StoreHealth, StoredCall, Swept, TakeDue, Taken,
 };
 use crate::call_book::CallFact;
 use crate::clock::UnixMillis;
@@ -71,7 +71,7 @@ impl CallStore for UnavailableStore {
         self.refuse()
     }
 
-    async fn sweep(&self, _: UnixMillis, _: usize) -> Result<u64> {
+    async fn sweep(&self, _: UnixMillis, _: usize) -> Result<Swept> {
         self.refuse()
     }
 

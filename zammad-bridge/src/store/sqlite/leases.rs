@@ -42,7 +42,12 @@ impl Leases {
         inner.last_token += 1;
         let token = inner.last_token;
         inner.held.insert((record, channel), (token, until));
-        Some(Lease { record, channel, token })
+        Some(Lease { record, channel, token, until })
+    }
+
+    /// Whether somebody has the lane now.
+    pub(super) fn is_held(&self, record: RecordId, channel: Channel, now: UnixMillis) -> bool {
+        self.lock().held.get(&(record, channel)).is_some_and(|(_, until)| *until > now)
     }
 
     /// Whether this lease is the lane's, run out or not.

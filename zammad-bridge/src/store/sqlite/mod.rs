@@ -30,7 +30,7 @@ use self::writer::{Chore, Op, Writer};
 use self::zammad_names::ZammadNames;
 use super::{
     Backlog, CHANGES_KEPT, CallPage, CallQuery, CallStore, Committed, DeliveryReport, Forgotten, Outcome, RecordId,
-    Routes, Shelf, StoreChange, StoreHealth, StoredCall, TakeDue, Taken,
+    Routes, Shelf, StoreChange, StoreHealth, StoredCall, Swept, TakeDue, Taken,
 };
 use crate::call_book::CallFact;
 use crate::clock::{Clock, UnixMillis};
@@ -42,12 +42,18 @@ const MAX_WAITING: usize = 1024;
 /// How many connections read besides the one that writes.
 const READERS: u32 = 3;
 
-/// How much of the file one connection may keep in memory, in KiB.
-const PAGE_CACHE_KIB: u32 = 2048;
+/// How large a page of a new file is, in bytes. A call's names are hashes: each lies on a page of its own, which is written
+/// whole, so that small pages write less. Most records still fit on one.
+const PAGE_BYTES: u32 = 1024;
 
-/// After how many pages in the write-ahead log they are put into the file, and how large the log may stay, in bytes.
-const CHECKPOINT_PAGES: u32 = 2000;
-const LOG_LIMIT_BYTES: u32 = 32 * 1024 * 1024;
+/// How much of the file a connection may keep in memory, in KiB: the one that writes, and each that reads.
+const WRITER_CACHE_KIB: u32 = 8192;
+const READER_CACHE_KIB: u32 = 2048;
+
+/// After how many pages in the write-ahead log they are put into the file, and how large the log may stay, in bytes. The
+/// longer the log, the more often a page is changed before it is written to its place, and the rarer writers wait for that.
+const CHECKPOINT_PAGES: u32 = 32_000;
+const LOG_LIMIT_BYTES: u32 = CHECKPOINT_PAGES * (PAGE_BYTES + 24);
 
 /// How long a statement waits for a lock, or a reader for a connection.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -124,10 +130,11 @@ impl SqliteStore {
         let names = ZammadNames::load(&mut connection, &routes, true).await?;
         // With the write lock: what somebody else was still writing is seen.
         let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await.map_err(failed)?;
-        let next_id: i64 = sqlx::query_scalar("SELECT coalesce(max(id), 0) + 1 FROM call")
-            .fetch_one(&mut *transaction)
-            .await
-            .map_err(failed)?;
+        let next_id: i64 =
+            sqlx::query_scalar("SELECT max(call, (SELECT coalesce(max(id), 0) + 1 FROM call)) FROM next_id")
+                .fetch_one(&mut *transaction)
+                .await
+                .map_err(failed)?;
         transaction.commit().await.map_err(failed)?;
         let readers = readers(&settings.path);
         let shared = Arc::new(Shared {
@@ -157,11 +164,12 @@ impl SqliteStore {
 fn options(path: &Path) -> SqliteConnectOptions {
     SqliteConnectOptions::new()
         .filename(path)
+        .page_size(PAGE_BYTES)
         .journal_mode(SqliteJournalMode::Wal)
         .synchronous(SqliteSynchronous::Full)
         .busy_timeout(BUSY_TIMEOUT)
         .foreign_keys(false)
-        .pragma("cache_size", format!("-{PAGE_CACHE_KIB}"))
+        .pragma("cache_size", format!("-{WRITER_CACHE_KIB}"))
         .pragma("wal_autocheckpoint", CHECKPOINT_PAGES.to_string())
         .pragma("journal_size_limit", LOG_LIMIT_BYTES.to_string())
         .pragma("temp_store", "MEMORY")
@@ -175,7 +183,7 @@ fn readers(path: &Path) -> SqlitePool {
         .max_connections(READERS)
         .acquire_timeout(BUSY_TIMEOUT)
         .test_before_acquire(false)
-        .connect_lazy_with(options(path).read_only(true))
+        .connect_lazy_with(options(path).read_only(true).pragma("cache_size", format!("-{READER_CACHE_KIB}")))
 }
 
 #[async_trait]
@@ -228,7 +236,7 @@ impl CallStore for SqliteStore {
         self.ask(|answer| Op::Chore(Chore::Reap { silent_since, now, limit, answer })).await
     }
 
-    async fn sweep(&self, ended_before: UnixMillis, limit: usize) -> Result<u64> {
+    async fn sweep(&self, ended_before: UnixMillis, limit: usize) -> Result<Swept> {
         self.ask(|answer| Op::Chore(Chore::Sweep { ended_before, limit, answer })).await
     }
 

@@ -134,9 +134,11 @@ pub(super) async fn calls(readers: &SqlitePool, shared: &Shared, query: &CallQue
     }
     if let Some(name) = &query.name {
         let (sid, call_id) = (AliasKey::call_sid(name), AliasKey::sip_call_id(name));
-        sql.push(" AND id IN (SELECT call_id FROM call_alias WHERE alias IN (").push_bind(sid.0.to_vec());
+        let (first, last) = AliasKey::all_with_tag(name);
+        sql.push(" AND (id IN (SELECT call_id FROM call_alias WHERE alias IN (").push_bind(sid.0.to_vec());
         sql.push(", ").push_bind(call_id.0.to_vec());
-        sql.push(") UNION ALL SELECT id FROM call WHERE tag = ").push_bind(name.clone()).push(")");
+        sql.push(")) OR id IN (SELECT call_id FROM call_alias WHERE alias BETWEEN ").push_bind(first.0.to_vec());
+        sql.push(" AND ").push_bind(last.0.to_vec()).push(") AND tag = ").push_bind(name.clone()).push(")");
     }
     if let Some(client_id) = &query.client_id {
         sql.push(" AND client_id = ").push_bind(client_id.clone());

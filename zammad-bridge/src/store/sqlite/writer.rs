@@ -18,7 +18,8 @@ use crate::store::alias::AliasKey;
 use crate::store::batch::{Batch, BatchChanges};
 use crate::store::lane::Lane;
 use crate::store::{
-    ChangeKind, Committed, DeliveryReport, Forgotten, RecordId, Shelf, StoreChange, StoreHealth, TicketId, ZammadName,
+    ChangeKind, Committed, DeliveryReport, Forgotten, RecordId, Shelf, StoreChange, StoreHealth, Swept, TicketId,
+    ZammadName,
 };
 
 /// How many facts and reports are written in one transaction at most.
@@ -49,7 +50,7 @@ pub(super) enum Chore {
     Replay(Shelf, UnixMillis, Answer<u64>),
     Discard(Shelf, UnixMillis, Answer<u64>),
     Reap { silent_since: UnixMillis, now: UnixMillis, limit: usize, answer: Answer<u64> },
-    Sweep { ended_before: UnixMillis, limit: usize, answer: Answer<u64> },
+    Sweep { ended_before: UnixMillis, limit: usize, answer: Answer<Swept> },
     Forget(String, Answer<Forgotten>),
     Close(oneshot::Sender<()>),
 }
@@ -170,7 +171,8 @@ impl Writer {
     ) -> Result<(Vec<Committed>, Vec<bool>, BatchChanges), sqlx::Error> {
         let shared = self.shared.clone();
         let mut transaction = begin(&mut self.connection, &self.shared.path).await?;
-        let mut batch = Batch::new(shared.clock.now(), &shared.routes, self.next_id);
+        let now = shared.clock.now();
+        let mut batch = Batch::new(now, &shared.routes, self.next_id);
 
         let aliases: HashSet<AliasKey> = facts.iter().flat_map(Batch::aliases_of).collect();
         let aliases: Vec<AliasKey> = aliases.into_iter().collect();
@@ -185,7 +187,8 @@ impl Writer {
         ids.extend(reports.iter().map(|report| report.lease.record));
         let ids: Vec<RecordId> = ids.into_iter().collect();
         for lane in rows::load_lanes(&mut transaction, &shared.names, &ids).await? {
-            batch.loaded_lane(lane);
+            let leased = shared.leases.is_held(lane.record, lane.channel, now);
+            batch.loaded_lane(lane, leased);
         }
 
         let committed = facts.iter().map(|fact| batch.commit(fact)).collect();
@@ -311,7 +314,7 @@ impl Writer {
             batch.loaded_record(id, record);
         }
         for lane in rows::load_lanes(&mut transaction, &shared.names, &ids).await? {
-            batch.loaded_lane(lane);
+            batch.loaded_lane(lane, false);
         }
         let reaped = ids.iter().filter(|id| batch.reap(**id)).count();
         let changes = batch.into_changes();
@@ -321,7 +324,7 @@ impl Writer {
         Ok(reaped as u64)
     }
 
-    async fn sweep(&mut self, ended_before: UnixMillis, limit: usize) -> Result<u64, sqlx::Error> {
+    async fn sweep(&mut self, ended_before: UnixMillis, limit: usize) -> Result<Swept, sqlx::Error> {
         let mut transaction = begin(&mut self.connection, &self.shared.path).await?;
         let found = sqlx::query(
             "SELECT id, record FROM call WHERE ended_ms < ? AND NOT EXISTS \
@@ -335,19 +338,22 @@ impl Writer {
         for row in &found {
             let id = RecordId(row.try_get(0)?);
             ids.push(id);
-            aliases.extend(AliasKey::all_of(&rows::record(row, 1)?));
+            aliases.extend(AliasKey::all_of(id, &rows::record(row, 1)?));
         }
         // A name may have gone over to a younger record.
         let mut own = rows::find_aliases(&mut transaction, &aliases).await?;
         own.retain(|(_, id)| ids.contains(id));
         let own: Vec<AliasKey> = own.into_iter().map(|(alias, _)| alias).collect();
+        let lanes = rows::load_lanes(&mut transaction, &self.shared.names, &ids).await?;
+        let dead_letters = lanes.iter().filter(|lane| !lane.shelved.is_empty()).count();
         rows::drop_aliases(&mut transaction, &own).await?;
         rows::drop_records(&mut transaction, &ids).await?;
+        rows::note_next_id(&mut transaction, self.next_id).await?;
         transaction.commit().await?;
         for id in &ids {
             let _ = self.shared.changes.send(StoreChange { record: *id, kind: ChangeKind::Gone });
         }
-        Ok(ids.len() as u64)
+        Ok(Swept { records: ids.len() as u64, dead_letters: dead_letters as u64 })
     }
 
     async fn forget(&mut self, client_id: &str) -> Result<Forgotten, sqlx::Error> {
@@ -435,5 +441,9 @@ async fn put(connection: &mut SqliteConnection, shared: &Shared, changes: &Batch
     rows::put_lanes(connection, &shared.names, &lanes).await?;
     let aliases: Vec<_> = changes.aliases.iter().map(|(alias, id)| (*alias, *id)).collect();
     rows::put_aliases(connection, &aliases).await?;
-    rows::drop_records(connection, &changes.gone).await
+    if !changes.gone.is_empty() {
+        rows::drop_records(connection, &changes.gone).await?;
+        rows::note_next_id(connection, changes.next_id).await?;
+    }
+    Ok(())
 }
