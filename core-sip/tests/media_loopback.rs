@@ -332,6 +332,7 @@ async fn relay_only_without_a_relay_says_what_is_missing() {
             credential: Some("p".to_owned().into()),
         }],
         ice_transport_policy: IceTransportPolicy::Relay,
+        audio_later: false,
     };
     let engine = engine().gathering_deadline(Duration::from_millis(300));
     let caller = end_with(engine, 440.0, settings).await;
