@@ -75,7 +75,7 @@ pub struct SipClientConfig {
     /// Call-ID and both tags, as every other change of a call does.
     pub accept_replacements: bool,
     /// Whether the offer of the next call is made in advance as soon as the client is registered, and again after each call,
-    /// so that `start_call` sends its INVITE at once. It costs an idle client a peer connection with its sockets (some 200
+    /// so that `start_call` sends its INVITE at once. It costs an idle client a peer connection with its sockets (some 100
     /// KiB); the audio source is opened only by the call. On unless the program is a page, where it would ask for the
     /// microphone: there `prepare` is called when somebody is about to call.
     pub prepare_after_registration: bool,

@@ -1245,7 +1245,7 @@ fn silences(line: &Line) -> Vec<(QualityMeasure, bool)> {
 #[test]
 fn a_silent_microphone_and_a_silent_far_end_are_told_apart() {
     let (mut line, _) = Line::connected(config());
-    let mut read = |line: &mut Line, heard: Option<bool>, packets: u64, times: u32| {
+    let read = |line: &mut Line, heard: Option<bool>, packets: u64, times: u32| {
         line.statistics.source_heard = heard;
         for _ in 0..times {
             line.statistics.packets_received += packets;
@@ -1355,7 +1355,7 @@ fn somebody_else_takes_the_far_ends_place() {
         let (_, value) = uri.split_once("?Replaces=").unwrap();
         let value = codex_core_sip::sip::uri::unescape(value).into_owned();
         line.events.clear();
-        line.media_fails = (!media_work).then(|| Error::Media { fault: MediaFault::NoCommonCodec });
+        line.media_fails = (!media_work).then_some(Error::Media { fault: MediaFault::NoCommonCodec });
         line.call_client(2, &[("Replaces", &value)]);
         line.run(Duration::from_secs(1));
         assert_eq!(line.client.state(), CallState::Connected);

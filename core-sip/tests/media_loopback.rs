@@ -237,6 +237,39 @@ async fn mute_silences_what_is_sent_and_speaker_mute_what_is_heard() {
 }
 
 #[tokio::test]
+async fn an_offer_made_in_advance_needs_no_microphone_before_the_call() {
+    let settings = MediaSettings { audio_later: true, ..MediaSettings::default() };
+    let opened = Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let counts = opened.clone();
+    let (meter, heard) = LevelMeter::new(400);
+    let meter = std::sync::Mutex::new(Some(meter));
+    let prepared = engine().audio(move || {
+        counts.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let meter = meter.lock().unwrap().take().unwrap();
+        Ok(SessionAudio::new(Tone::new(1000.0, 0.5), meter))
+    });
+    let (sender, notices) = mpsc::unbounded_channel();
+    let notify = Arc::new(move |notice| {
+        let _ = sender.send(notice);
+    });
+    let session = prepared.build().create_session(settings, notify).await.unwrap();
+    let mut caller = End { session, notices, heard };
+    let mut callee = end(engine(), 600.0).await;
+    caller.session.create_offer().await.unwrap();
+    assert_eq!(opened.load(std::sync::atomic::Ordering::Relaxed), 0);
+    connect(&mut caller, &mut callee).await;
+    caller.session.open_audio().await.unwrap();
+    caller.session.open_audio().await.unwrap();
+    assert_eq!(opened.load(std::sync::atomic::Ordering::Relaxed), 1);
+    callee.hears_tone(1000.0).await;
+    caller.hears_tone(600.0).await;
+    // It is told whether the microphone gives anything, but not while that is not sent.
+    caller.statistics("a source that sounds", |s| s.source_heard == Some(true)).await;
+    caller.session.set_muted(true);
+    caller.statistics("a source that is muted", |s| s.source_heard.is_none()).await;
+}
+
+#[tokio::test]
 async fn an_echo_comes_back() {
     for codec in [AudioCodec::Opus, AudioCodec::Pcmu] {
         let mut caller = end(engine().codecs([codec]), 440.0).await;
@@ -332,6 +365,7 @@ async fn relay_only_without_a_relay_says_what_is_missing() {
             credential: Some("p".to_owned().into()),
         }],
         ice_transport_policy: IceTransportPolicy::Relay,
+        audio_later: false,
     };
     let engine = engine().gathering_deadline(Duration::from_millis(300));
     let caller = end_with(engine, 440.0, settings).await;

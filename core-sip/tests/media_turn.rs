@@ -68,6 +68,7 @@ impl TurnServer {
                 credential: Some(password.to_owned().into()),
             }],
             ice_transport_policy: IceTransportPolicy::Relay,
+            audio_later: false,
         }
     }
 }

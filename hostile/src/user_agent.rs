@@ -10,6 +10,7 @@ use codex_core_sip::header_field::HeaderValue;
 use codex_core_sip::random::SeededRandom;
 use codex_core_sip::sip::header::Name;
 use codex_core_sip::sip::message::{Message, MessageBuilder, Method, StatusCode};
+use codex_core_sip::sip::uri::unescape;
 use codex_core_sip::sip::user_agent::{
     CallHandle, Command, FlowId, Input, Output, ServerSettings, UaEvent, UserAgent, UserAgentConfig,
 };
@@ -29,7 +30,7 @@ pub(crate) const SEEDS: &[&[u8]] = &[
     b"\x00\x08\x00\x02\x00\x02\x01\x02\x02\x02\x03\x02\x04\x02\x05\x02\x06\x02\x07\x02\x08\x04\x50\x04\xff\x04\xff",
 ];
 
-const METHODS: [Method; 9] = [
+const METHODS: [Method; 10] = [
     Method::Invite,
     Method::Ack,
     Method::Bye,
@@ -39,6 +40,7 @@ const METHODS: [Method; 9] = [
     Method::Update,
     Method::Options,
     Method::Refer,
+    Method::Notify,
 ];
 const STATUSES: [u16; 19] =
     [100, 180, 183, 199, 200, 200, 202, 302, 401, 403, 407, 408, 415, 423, 481, 486, 487, 503, 603];
@@ -72,6 +74,8 @@ pub struct HostilePeer {
     next_branch: u64,
     messages_sent: u64,
     edge: bool,
+    /// The call in which it was last sent to somebody else.
+    referred: Option<CallHandle>,
     /// Whether flows that it asks for while time passes are refused.
     refusing: bool,
     destroyed: bool,
@@ -89,6 +93,7 @@ impl HostilePeer {
     #[must_use]
     pub fn new(edge: bool) -> Self {
         let mut config = UserAgentConfig::new("alice", "example.com", Some(SecretString::from("secret")));
+        config.accept_referrals = true;
         if edge {
             let users = |user: &str, _: &str| (user == "alice").then(|| SecretString::from("secret"));
             let mut server = ServerSettings::new("example.com", Some(Arc::new(users)));
@@ -108,6 +113,7 @@ impl HostilePeer {
             next_branch: 1,
             messages_sent: 0,
             edge,
+            referred: None,
             refusing: false,
             destroyed: false,
         };
@@ -198,11 +204,38 @@ impl HostilePeer {
                 13 => self.take_call(script),
                 14 => self.command(Command::Destroy),
                 _ => {
-                    let id = u64::from(script.byte());
-                    self.command(Command::CheckFlow { id });
+                    let how = script.byte();
+                    self.beside_the_call(how, script);
                 }
             }
         }
+    }
+
+    /// Transfers both ways, and a look at the flow.
+    fn beside_the_call(&mut self, how: u8, script: &mut Script<'_>) {
+        let call = self.a_call(script);
+        let attended = self.agent.replacement_uri(self.a_call(script));
+        let command = match (how % 4, self.referred) {
+            (1, _) => {
+                let target = attended.unwrap_or_else(|| "sip:carol@example.com".to_owned());
+                Command::Transfer { call, target }
+            }
+            (2, Some(referral)) => {
+                let call = self.another_call();
+                let (call_id, offer) = (format!("call-{}", call.0), String::from_utf8_lossy(OFFER).into_owned());
+                Command::Follow { referral, call, call_id, headers: Vec::new(), offer, display_name: None }
+            }
+            (3, Some(call)) => Command::DeclineReferral { call },
+            _ => Command::CheckFlow { id: u64::from(how) },
+        };
+        self.command(command);
+    }
+
+    fn another_call(&mut self) -> CallHandle {
+        let call = CallHandle(self.next_call);
+        self.next_call += 1;
+        self.live.insert(call);
+        call
     }
 
     fn open_flow(&mut self, flow: FlowId) {
@@ -220,9 +253,7 @@ impl HostilePeer {
     }
 
     fn invite(&mut self) {
-        let call = CallHandle(self.next_call);
-        self.next_call += 1;
-        self.live.insert(call);
+        let call = self.another_call();
         self.command(Command::Invite {
             call,
             target: "sip:voicebot@example.com".to_owned(),
@@ -301,7 +332,25 @@ impl HostilePeer {
             .cseq(u32::try_from(self.next_branch).unwrap_or(1), method)
             .number(Name::MaxForwards, 70)
             .field(Name::Contact, HeaderValue::sanitized("<sip:bob@peer.invalid;transport=ws>"));
+        // What INVITE and REFER say of other calls: of one that there is, or of none.
+        let known = self.live.iter().find_map(|call| self.agent.replacement_uri(*call)).filter(|_| how & 0x80 != 0);
+        let other = known.unwrap_or_else(|| "sip:carol@example.com?Replaces=x%3Bto-tag%3Da%3Bfrom-tag%3Db".to_owned());
+        if *method == Method::Refer {
+            builder = builder.field(Name::ReferTo, HeaderValue::sanitized(&format!("<{other}>")));
+        } else if *method == Method::Invite && how & 0x20 != 0 {
+            let (_, reference) = other.split_once("?Replaces=").unwrap_or_default();
+            builder = builder.field(Name::Replaces, HeaderValue::sanitized(&unescape(reference)));
+        }
+        if *method == Method::Notify {
+            builder = builder
+                .field(Name::Event, HeaderValue::sanitized("refer"))
+                .field(Name::SubscriptionState, HeaderValue::sanitized("active"));
+        }
         let bytes = match method {
+            Method::Notify => {
+                let said = if how & 0x80 == 0 { "SIP/2.0 180 Ringing" } else { "SIP/2.0 200 OK" };
+                builder.body(HeaderValue::sanitized("message/sipfrag"), Bytes::from_static(said.as_bytes())).build()
+            }
             Method::Invite | Method::Update => {
                 builder.body(HeaderValue::sanitized("application/sdp"), Bytes::from_static(OFFER)).build()
             }
@@ -384,6 +433,7 @@ impl HostilePeer {
             Output::Event(UaEvent::Incoming { call, .. }) => {
                 assert!(self.live.insert(call), "{call:?} is taken");
             }
+            Output::Event(UaEvent::Referred { call, .. }) => self.referred = Some(call),
             Output::Event(UaEvent::Ended { call, .. }) => {
                 assert!(self.live.remove(&call), "{call:?} ended twice or was never there");
             }

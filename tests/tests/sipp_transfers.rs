@@ -191,8 +191,7 @@ async fn an_attended_transfer_names_the_call_that_is_taken_over() -> Result<(), 
             let script = is_sent_to("takes the second call over", &named).notifies("200 OK", OVER);
             let (mut phone, mut far_end) = call(stage, &edge, &is_hung_up_on(script)).await?;
             let mut asking = caller(stage, &edge, "asking", "carol", 1000.0)?;
-            let (placed, ()) = tokio::try_join!(asking.call(STEP), async { takes_a_call(&mut carol).await })?;
-            drop(placed);
+            tokio::try_join!(asking.call(STEP), takes_a_call(&mut carol))?;
             phone.client().transfer_to(asking.client()).await?;
             phone.reaches(CallState::Ended, STEP).await?;
             far_end.succeeded(STEP).await?;
@@ -214,8 +213,8 @@ async fn an_attended_transfer_connects_those_two() -> Result<(), Failure> {
             let mut carol = registered(stage, &edge, "carol", CAROL_HZ).await?;
             let mut to_bob = caller(stage, &edge, "anna to bob", "bob", 1000.0)?;
             let mut to_carol = caller(stage, &edge, "anna to carol", "carol", 1000.0)?;
-            tokio::try_join!(async { Ok(to_bob.call(STEP).await?) }, takes_a_call(&mut bob))?;
-            tokio::try_join!(async { Ok(to_carol.call(STEP).await?) }, takes_a_call(&mut carol))?;
+            tokio::try_join!(to_bob.call(STEP), takes_a_call(&mut bob))?;
+            tokio::try_join!(to_carol.call(STEP), takes_a_call(&mut carol))?;
             to_bob.hears(BOB_HZ, STEP).await?;
             to_carol.hears(CAROL_HZ, STEP).await?;
 

@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use super::figures::{Comparison, Figure, Unit};
+use super::figures::{Comparison, Unit};
 use crate::cli::BenchOptions;
 use crate::process::Captured;
 use crate::workspace::Workspace;

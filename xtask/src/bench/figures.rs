@@ -172,11 +172,11 @@ pub(super) fn json(comparisons: &[Comparison]) -> String {
         .map(|comparison| {
             // No name has a character that JSON escapes.
             let mut line = format!(
-                "  {{\"name\": \"{}\", \"ours\": {:.0}, \"peer\": {:.0}, \"peer_name\": \"{}\", \"ratio\": {:.3}, \
+                "  {{\"name\": \"{}\", \"ours\": {}, \"peer\": {}, \"peer_name\": \"{}\", \"ratio\": {:.3}, \
                  \"unit\": \"{}\"",
                 comparison.name,
-                comparison.ours.value,
-                comparison.peer.value,
+                rounded(comparison.ours.value),
+                rounded(comparison.peer.value),
                 comparison.peer_name,
                 comparison.ratio(),
                 comparison.unit.name()
@@ -232,10 +232,15 @@ pub(super) fn table(comparisons: &[Comparison]) -> String {
     text
 }
 
+/// Small figures with what matters of them.
+fn rounded(value: f64) -> String {
+    if value.abs() < 10.0 { format!("{value:.2}") } else { format!("{value:.0}") }
+}
+
 /// `1950000 ±3%`; a figure that was counted has no spread.
 fn with_spread(figure: Figure) -> String {
     if figure.spread == 0.0 {
-        format!("{:.0}", figure.value)
+        rounded(figure.value)
     } else {
         format!("{:.0} ±{:.0}%", figure.value, figure.spread * 100.0)
     }

@@ -354,3 +354,31 @@ fn frame_samples(rate_hz: u32) -> usize {
 
 /// Keys that wait to be sent, in order.
 pub(super) const WAITING_KEYS: usize = 64;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_silent_source_is_told_from_one_that_is_not_sent() {
+        let switches = Switches::default();
+        let look_at = |samples: [i16; 3]| {
+            let mut frame = samples;
+            switches.look_at(&mut frame);
+            frame
+        };
+        assert_eq!(switches.take_source_heard(), None, "nobody has looked");
+        look_at([0, -8, 8]);
+        assert_eq!(switches.take_source_heard(), Some(false));
+        look_at([0, i16::MIN, 0]);
+        look_at([0, 0, 0]);
+        assert_eq!((switches.take_source_heard(), switches.take_source_heard()), (Some(true), None));
+        switches.set_direction(Direction::RecvOnly);
+        look_at([900, 900, 900]);
+        assert_eq!(switches.take_source_heard(), None);
+        switches.set_direction(Direction::SendRecv);
+        switches.muted.store(true, Ordering::Relaxed);
+        assert_eq!(look_at([900, 900, 900]), [0, 0, 0]);
+        assert_eq!(switches.take_source_heard(), None);
+    }
+}

@@ -190,10 +190,13 @@ mod tests {
         }
     }
 
+    /// The timer that it is about, the transaction, what it has got, after how many ms something is due, its state.
+    type Case<'a> = (&'a str, TransactionKind, &'a [u16], Option<u64>, TransactionState);
+
     /// RFC 3261, table 4, over a reliable transport: A and E do not run, D and K are zero. M is RFC 6026's.
     #[test]
     fn of_the_timers_b_f_and_m_run() {
-        let table: &[(&str, TransactionKind, &[u16], Option<u64>, TransactionState)] = &[
+        let table: &[Case<'_>] = &[
             ("B", Invite, &[], Some(32_000), Trying),
             ("none: how long it may ring is the caller's decision", Invite, &[100, 180], None, Proceeding),
             ("M", Invite, &[180, 200], Some(32_000), Accepted),

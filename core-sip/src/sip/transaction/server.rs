@@ -206,10 +206,14 @@ mod tests {
         }
     }
 
+    /// The timer that it is about, the transaction, what it has sent, whether an ACK has come, after how many ms something is
+    /// due, its state.
+    type Case<'a> = (&'a str, TransactionKind, &'a [u16], bool, Option<u64>, TransactionState);
+
     /// RFC 3261, table 4, over a reliable transport: G does not run, I and J are zero. L is RFC 6026's.
     #[test]
     fn of_the_timers_h_and_l_run() {
-        let table: &[(&str, TransactionKind, &[u16], bool, Option<u64>, TransactionState)] = &[
+        let table: &[Case<'_>] = &[
             ("none", Invite, &[], false, None, Trying),
             ("none", Invite, &[100, 183], false, None, Proceeding),
             ("H", Invite, &[180, 486], false, Some(32_000), Completed),

@@ -327,7 +327,7 @@ fn nothing_comes_out_after_destroy() {
     settings.register_headers = vec![header("X-Page", "1")];
     let mut pair = Pair::registered(settings, edge_settings());
     pair.call(CALL);
-    pair.client_does(invite_command(super::super::CallHandle(2)));
+    pair.client_does(invite_command(CallHandle(2)));
     pair.seconds(1);
     pair.trace();
     pair.client_does(Command::Destroy);
