@@ -155,6 +155,24 @@ impl Running {
         tokio::time::timeout(LONGEST_RUN, looking).await.expect("the event comes")
     }
 
+    /// Waits for a line with these words.
+    ///
+    /// # Panics
+    /// When it does not come.
+    pub async fn line(&mut self, words: &str) {
+        let looking = async {
+            loop {
+                let line = self.lines.next_line().await.expect("its output is text").expect("it goes on");
+                self.stdout.push_str(&line);
+                self.stdout.push('\n');
+                if line.contains(words) {
+                    return;
+                }
+            }
+        };
+        tokio::time::timeout(LONGEST_RUN, looking).await.expect("the line comes");
+    }
+
     /// Ctrl-C.
     ///
     /// # Panics

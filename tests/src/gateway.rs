@@ -99,6 +99,8 @@ pub struct GatewayBuilder {
     algorithms: Vec<Algorithm>,
     voicebot: Voicebot,
     refusal: Option<(StatusCode, String)>,
+    hangs_up_after: Option<Duration>,
+    calls_and_gives_up: bool,
     tls: Option<TlsIdentity>,
 }
 
@@ -154,6 +156,20 @@ impl GatewayBuilder {
         self
     }
 
+    /// Ends every call so long after it is up.
+    #[must_use]
+    pub fn hangs_up_after(mut self, talking: Duration) -> Self {
+        self.hangs_up_after = Some(talking);
+        self
+    }
+
+    /// Calls each client that registers, once, and cancels the call as soon as it rings there.
+    #[must_use]
+    pub fn calls_and_gives_up(mut self) -> Self {
+        self.calls_and_gives_up = true;
+        self
+    }
+
     /// Listens for `wss` with this certificate instead of `ws`.
     #[must_use]
     pub fn tls(mut self, identity: TlsIdentity) -> Self {
@@ -181,7 +197,12 @@ impl GatewayBuilder {
         config.keep_alive_interval = None;
         config.server = Some(server);
         let (events, queue) = mpsc::channel(EVENT_QUEUE);
-        let manner = Manner { voicebot: self.voicebot, refusal: self.refusal };
+        let manner = Manner {
+            voicebot: self.voicebot,
+            refusal: self.refusal,
+            hangs_up_after: self.hangs_up_after,
+            calls_and_gives_up: self.calls_and_gives_up,
+        };
         let task = tokio::spawn(async move {
             let mut flows = tokio::task::JoinSet::new();
             loop {
@@ -213,6 +234,8 @@ impl Gateway {
             algorithms: vec![Algorithm::Md5],
             voicebot: Voicebot::Echo,
             refusal: None,
+            hangs_up_after: None,
+            calls_and_gives_up: false,
             tls: None,
         }
     }
@@ -235,19 +258,28 @@ impl Drop for Gateway {
     }
 }
 
+/// The call to a client.
+const OUR_CALL: CallHandle = CallHandle(1);
+
 /// How calls are treated.
 #[derive(Debug, Clone)]
 struct Manner {
     voicebot: Voicebot,
     refusal: Option<(StatusCode, String)>,
+    hangs_up_after: Option<Duration>,
+    calls_and_gives_up: bool,
 }
 
-/// What the media of a call tells its edge.
+/// What the media and the timers of a call tell its edge.
 enum MediaReport {
     Answer(CallHandle, Result<(Arc<dyn MediaSession>, String)>),
     Notice(CallHandle, MediaNotice),
     /// The answer to another offer in the call.
     Reanswer(CallHandle, Result<String>),
+    /// The offer of a call to this client.
+    Offer(String, Result<(Arc<dyn MediaSession>, String)>),
+    /// The call has been up for long enough.
+    Enough(CallHandle),
 }
 
 struct VoicebotCall {
@@ -264,6 +296,8 @@ struct Edge {
     start: Instant,
     reports: mpsc::Sender<MediaReport>,
     queue: Option<mpsc::Receiver<MediaReport>>,
+    /// The media of the call to this client, which is never answered.
+    offered: Option<Arc<dyn MediaSession>>,
 }
 
 impl Edge {
@@ -278,6 +312,7 @@ impl Edge {
             start: Instant::now(),
             reports,
             queue: Some(queue),
+            offered: None,
         }
     }
 
@@ -350,9 +385,27 @@ impl Edge {
 
     async fn event(&mut self, event: UaEvent) {
         match event {
-            UaEvent::Binding { aor, contact: Some(_), expires } => self.tell(GatewayEvent::Registered { aor, expires }),
+            UaEvent::Binding { aor, contact: Some(_), expires } => {
+                if std::mem::take(&mut self.manner.calls_and_gives_up) {
+                    self.offer_a_call(aor.clone());
+                }
+                self.tell(GatewayEvent::Registered { aor, expires });
+            }
+            UaEvent::Provisional { call: OUR_CALL, .. } => {
+                self.input(Input::Command(Command::Hangup { call: OUR_CALL, reason: None }));
+            }
             UaEvent::Incoming { call, message, offer, .. } => self.incoming(call, &message, offer),
-            UaEvent::Confirmed { .. } => self.tell(GatewayEvent::Answered),
+            UaEvent::Confirmed { call, .. } => {
+                self.tell(GatewayEvent::Answered);
+                if let Some(talking) = self.manner.hangs_up_after {
+                    let reports = self.reports.clone();
+                    tokio::spawn(async move {
+                        tokio::time::sleep(talking).await;
+                        // The flow may be gone.
+                        let _gone = reports.send(MediaReport::Enough(call)).await;
+                    });
+                }
+            }
             UaEvent::Reoffered { call, offer } => self.reoffered(call, offer),
             UaEvent::Info { content_type, body, .. } => {
                 if let Some(tone) = codex_core_sip::client::dtmf_of_info(&content_type, &body) {
@@ -395,6 +448,21 @@ impl Edge {
         });
     }
 
+    /// Makes what is to be offered to this client.
+    fn offer_a_call(&self, aor: String) {
+        let reports = self.reports.clone();
+        tokio::spawn(async move {
+            let engine = WebRtcEngine::builder().audio(|| Ok(SessionAudio::new(Silence, Tee::default()))).build();
+            let offer = async {
+                let session = engine.create_session(MediaSettings::default(), Arc::new(|_| ())).await?;
+                let sdp = session.create_offer().await?;
+                Ok((Arc::from(session), sdp))
+            };
+            // The flow may be gone.
+            let _gone = reports.send(MediaReport::Offer(aor, offer.await)).await;
+        });
+    }
+
     /// The caller moves to other addresses, say.
     fn reoffered(&mut self, call: CallHandle, offer: String) {
         let session = self.calls.get(&call).and_then(|call| call.session.clone());
@@ -426,6 +494,16 @@ impl Edge {
                 // The caller hung up while the answer was made.
                 None => drop(tokio::spawn(async move { session.close().await })),
             },
+            MediaReport::Offer(aor, Ok((session, offer))) => {
+                self.offered = Some(session);
+                let target = if aor.starts_with("sip:") { aor } else { format!("sip:{aor}") };
+                let call_id = "gateway-calls-and-gives-up".to_owned();
+                let (headers, display_name) = (Vec::new(), None);
+                let invite = Command::Invite { call: OUR_CALL, target, call_id, headers, offer, display_name };
+                self.input(Input::Command(invite));
+            }
+            MediaReport::Offer(_, Err(error)) => tracing::warn!(%error, "no call can be offered"),
+            MediaReport::Enough(call) => self.input(Input::Command(Command::Hangup { call, reason: None })),
             MediaReport::Answer(call, Err(error)) => {
                 tracing::warn!(%error, "the voicebot cannot answer");
                 let status = match error {
@@ -444,6 +522,11 @@ impl Edge {
     }
 
     async fn finish(&mut self, call: CallHandle, reason: Option<String>) {
+        if call == OUR_CALL
+            && let Some(session) = self.offered.take()
+        {
+            session.close().await;
+        }
         let Some(VoicebotCall { heard, session }) = self.calls.remove(&call) else { return };
         let statistics = match session {
             Some(session) => {

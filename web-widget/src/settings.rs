@@ -189,7 +189,7 @@ impl<'a> Reader<'a> {
             given,
             Text::fixed(
                 "the value came with its quotes, which are dropped (docker's --env-file wants none)",
-                "значение пришло вместе с кавычками, они отброшены (для docker --env-file кавычки не нужны)",
+                "значение пришло вместе с кавычками, они отброшены (для `docker --env-file` кавычки не нужны)",
             ),
         );
         inner.trim()
@@ -253,7 +253,7 @@ impl<'a> Reader<'a> {
         if ['\'', '"'].into_iter().any(quoted) {
             let text = Text::fixed(
                 "the value came with its quotes and is used as it is, quotes included (docker's --env-file wants none)",
-                "значение пришло вместе с кавычками и используется как есть, с ними (для docker --env-file кавычки не нужны)",
+                "значение пришло вместе с кавычками и используется как есть, с ними (для `docker --env-file` кавычки не нужны)",
             );
             self.warn(given, text);
         }
@@ -381,7 +381,7 @@ fn shown(name: &str, value: &str) -> Option<String> {
         Shown::Whole => cut(value),
         Shown::Url => cut(&masked::urls(value)),
         Shown::SipUri => cut(&masked::sip(value)),
-        Shown::Size => format!("({} bytes)", value.len()),
+        Shown::Size => format!("({} B)", value.len()),
         Shown::Nothing => "***".to_owned(),
     })
 }

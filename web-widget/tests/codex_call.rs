@@ -143,6 +143,47 @@ async fn ctrl_c_says_good_bye() {
 }
 
 #[tokio::test]
+async fn a_far_end_that_hangs_up_just_as_something_is_due_ends_the_call_well() {
+    // The first key is due 400 ms after the call is up.
+    for milliseconds in [380, 395, 400, 405, 420] {
+        let talking = Duration::from_millis(milliseconds);
+        let gateway = Gateway::builder().hangs_up_after(talking).start().await.unwrap();
+        for due in [["--dtmf", "1"], ["--duration", "400ms"]] {
+            let run = codex_call(&keys(&gateway)).args(due).arg("--json").run().await;
+            assert_eq!(run.status, 0, "{due:?}, hung up after {milliseconds} ms: {run}");
+            let ended = run.events.iter().filter(|event| event["event"] == "call" && event["state"] == "ended").count();
+            assert_eq!(ended, 1, "{due:?}, hung up after {milliseconds} ms: {run}");
+            assert!(!run.events.iter().any(|event| event["event"] == "error"), "{run}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_caller_who_gives_up_before_the_answer_is_not_the_call_that_is_waited_for() {
+    // A STUN server that says nothing holds the answer up.
+    let silent = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    let stun = format!("stun:{}", silent.local_addr().unwrap());
+    for lang in ["en", "ru"] {
+        let answer = |gateway: &Gateway| {
+            let call = codex_call(&keys(gateway)).env("STUN_URLS", &stun);
+            call.args(["answer", "--wait", "3s", "--lang", lang])
+        };
+        let gateway = Gateway::builder().calls_and_gives_up().start().await.unwrap();
+        let run = answer(&gateway).arg("--json").run().await;
+        run.event("incomingCall", |_| true);
+        run.event("call", |event| event["state"] == "ended");
+        assert_eq!(run.status, 11, "nobody else called: {run}");
+        assert!(!run.events.iter().any(|event| event["state"] == "connected"), "{run}");
+        // And for people.
+        let gateway = Gateway::builder().calls_and_gives_up().start().await.unwrap();
+        let run = answer(&gateway).run().await;
+        let gave_up =
+            if lang == "en" { "the caller gave up" } else { "звонивший не дождался ответа" };
+        assert!(run.status == 11 && run.stdout.contains(gave_up), "{run}");
+    }
+}
+
+#[tokio::test]
 async fn interrupted_before_the_call_is_up_is_130() {
     // Nobody ever answers the handshake.
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();

@@ -15,9 +15,10 @@ use crate::details;
 use crate::exit::Failure;
 use crate::explanation::Explanation;
 
-/// How wide a level meter is, in characters, and what its left end stands for.
-const METER_WIDTH: usize = 12;
+/// What the left end of a level meter stands for.
 const METER_FLOOR_DBFS: f64 = -60.0;
+/// How wide a terminal is that does not say so.
+const USUAL_COLUMNS: usize = 80;
 
 pub(crate) struct Screen {
     json: bool,
@@ -33,7 +34,8 @@ pub(crate) struct Screen {
 
 impl Screen {
     pub(crate) fn new(arguments: &Arguments) -> Self {
-        let live = !arguments.json && std::io::stderr().is_terminal();
+        let dumb = std::env::var_os("TERM").is_some_and(|terminal| terminal == "dumb");
+        let live = !arguments.json && !dumb && std::io::stderr().is_terminal();
         Self {
             json: arguments.json,
             locale: arguments.locale(),
@@ -69,18 +71,18 @@ impl Screen {
         }
     }
 
-    /// The line that is written over again.
-    pub(crate) fn live(&self, text: &str) {
+    /// The line that is written over again: in one piece and cleared behind it, so that it does not flicker.
+    fn live(&self, text: &str) {
         if self.live {
-            let _closed = write!(std::io::stderr(), "\r\x1b[K{text}");
-            let _closed = std::io::stderr().flush();
+            let drawn = format!("\r{text}\x1b[K");
+            let _closed = std::io::stderr().write_all(drawn.as_bytes());
             self.live_shown.set(true);
         }
     }
 
     fn clear_live(&self) {
         if self.live_shown.replace(false) {
-            let _closed = write!(std::io::stderr(), "\r\x1b[K");
+            let _closed = std::io::stderr().write_all(b"\r\x1b[K");
         }
     }
 
@@ -212,14 +214,10 @@ impl Screen {
 
     /// Meters both ways.
     pub(crate) fn levels(&self, seconds: u64, sent_dbfs: f64, heard_dbfs: f64) {
-        self.live(&format!(
-            "  {}:{:02}  {} {}  {} {}",
-            seconds / 60,
-            seconds % 60,
-            self.say("we", "мы"),
-            meter(sent_dbfs),
-            self.say("they", "они"),
-            meter(heard_dbfs),
+        self.live(&meters(
+            columns(),
+            seconds,
+            [(self.say("we", "мы"), sent_dbfs), (self.say("they", "они"), heard_dbfs)],
         ));
     }
 
@@ -274,7 +272,35 @@ fn printable(text: &str) -> Cow<'_, str> {
     if text.contains(harmful) { Cow::Owned(text.replace(harmful, "\u{fffd}")) } else { Cow::Borrowed(text) }
 }
 
-fn meter(dbfs: f64) -> String {
+/// How wide the terminal is now, in characters.
+fn columns() -> usize {
+    #[cfg(unix)]
+    if let Ok(size) = rustix::termios::tcgetwinsize(std::io::stderr())
+        && size.ws_col > 0
+    {
+        return size.ws_col.into();
+    }
+    USUAL_COLUMNS
+}
+
+/// Time and meters, in one line of a terminal of so many columns: the last one stays free, since some go on to the next
+/// line when it is written. What does not fit is left out: the figures, then the meters' width.
+fn meters(columns: usize, seconds: u64, levels: [(&str, f64); 2]) -> String {
+    const WIDTHS: [(usize, bool); 6] = [(12, true), (8, true), (8, false), (5, false), (3, false), (1, false)];
+    let line = |(width, figures): (usize, bool)| {
+        let [sent, heard] = levels.map(|(who, dbfs)| format!("{who} {}", meter(dbfs, width, figures)));
+        format!("  {}:{:02}  {sent}  {heard}", seconds / 60, seconds % 60)
+    };
+    let fits = |line: &String| line.chars().count() < columns;
+    // Narrower than all of them: only the beginning.
+    WIDTHS
+        .into_iter()
+        .map(line)
+        .find(fits)
+        .unwrap_or_else(|| line((1, false)).chars().take(columns.saturating_sub(1)).collect())
+}
+
+fn meter(dbfs: f64, width: usize, figures: bool) -> String {
     let share = ((dbfs - METER_FLOOR_DBFS) / -METER_FLOOR_DBFS).clamp(0.0, 1.0);
     #[expect(
         clippy::cast_possible_truncation,
@@ -282,8 +308,9 @@ fn meter(dbfs: f64) -> String {
         clippy::cast_precision_loss,
         reason = "a share of a dozen characters"
     )]
-    let filled = (share * METER_WIDTH as f64).round() as usize;
-    format!("[{}{}] {dbfs:>6.1} dB", "#".repeat(filled), " ".repeat(METER_WIDTH - filled))
+    let filled = (share * width as f64).round() as usize;
+    let figure = if figures { format!(" {dbfs:>6.1} dB") } else { String::new() };
+    format!("[{}{}]{figure}", "#".repeat(filled), " ".repeat(width - filled))
 }
 
 #[cfg(test)]
@@ -301,8 +328,24 @@ mod tests {
 
     #[test]
     fn meters_fill_from_the_left() {
-        assert_eq!(meter(-120.0), "[            ] -120.0 dB");
-        assert_eq!(meter(-30.0), "[######      ]  -30.0 dB");
-        assert_eq!(meter(0.0), "[############]    0.0 dB");
+        assert_eq!(meter(-120.0, 12, true), "[            ] -120.0 dB");
+        assert_eq!(meter(-30.0, 12, true), "[######      ]  -30.0 dB");
+        assert_eq!(meter(0.0, 12, true), "[############]    0.0 dB");
+    }
+
+    #[test]
+    fn meters_keep_to_one_line_of_every_terminal() {
+        for (columns, expected) in [
+            (200, "  61:01  мы [############]    0.0 dB  они [######      ]  -30.0 dB"),
+            (80, "  61:01  мы [############]    0.0 dB  они [######      ]  -30.0 dB"),
+            (60, "  61:01  мы [########]    0.0 dB  они [####    ]  -30.0 dB"),
+            (40, "  61:01  мы [########]  они [####    ]"),
+            (30, "  61:01  мы [###]  они [##"),
+            (1, ""),
+            (0, ""),
+        ] {
+            let line = meters(columns, 3661, [("мы", 0.0), ("они", -30.0)]);
+            assert!(line.starts_with(expected) && line.chars().count() < columns.max(1), "{columns}: {line}");
+        }
     }
 }

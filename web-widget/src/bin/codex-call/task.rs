@@ -56,6 +56,7 @@ pub(crate) async fn run(arguments: &Arguments, screen: &Screen) -> Result<(), Fa
         lost: None,
         over: None,
         headers_told: false,
+        incoming: false,
     };
     let outcome = tokio::select! {
         outcome = course.go() => outcome,
@@ -180,6 +181,8 @@ struct Course<'a> {
     /// What came of the last call, once it has ended.
     over: Option<Result<(), Failure>>,
     headers_told: bool,
+    /// A call has come in and is not over; it may come before the command that registered is done.
+    incoming: bool,
 }
 
 impl Course<'_> {
@@ -272,6 +275,7 @@ impl Course<'_> {
             let accept = AcceptCall { language: Some(self.language.clone()) };
             match self.watch_while(async move { client.accept_incoming_call(accept).await }).await {
                 Err(Failure::Client(Error::WrongState { .. })) => {
+                    self.incoming = false;
                     self.screen.line(self.screen.say("the caller gave up", "звонивший не дождался ответа"));
                 }
                 outcome => return outcome,
@@ -280,17 +284,16 @@ impl Course<'_> {
     }
 
     async fn wait_for_call(&mut self, until: Option<Instant>) -> Result<(), Failure> {
-        loop {
+        while !self.incoming {
             tokio::select! {
-                event = self.next_event() => if matches!(event?, Event::IncomingCall(_)) {
-                    return Ok(());
-                },
+                event = self.next_event() => drop(event?),
                 () = due(until) => {
                     let text = Text::fixed("nobody called in time", "никто не позвонил вовремя");
                     return Err(Failure::Other(Kind::NobodyCalled, text));
                 }
             }
         }
+        Ok(())
     }
 
     /// The far end hung up just as a command was due: its event is on its way.
@@ -316,7 +319,8 @@ impl Course<'_> {
         let mut meter = tokio::time::interval(METER_INTERVAL);
         let mut levels = tokio::time::interval(LEVEL_INTERVAL);
         let mut keys = self.arguments.dtmf.clone().unwrap_or_default().chars().collect::<Vec<_>>().into_iter();
-        let mut key_due: Option<Instant> = None;
+        // An answered call is up already.
+        let mut key_due = self.up.filter(|_| keys.len() > 0).map(|up| up + KEY_INTERVAL);
         loop {
             let hang_up_at = self.up.zip(self.arguments.duration).map(|(up, duration)| up + duration);
             tokio::select! {
@@ -371,9 +375,11 @@ impl Course<'_> {
         if matches!(event, Event::IncomingCall(_)) {
             // What came of the one before it is of no interest any more.
             self.over = None;
+            self.incoming = true;
         }
         if let Some(outcome) = outcome(event) {
             self.over = Some(outcome);
+            self.incoming = false;
         }
         let Event::Call(call) = event else { return };
         if !self.headers_told
