@@ -80,7 +80,7 @@ async function plain() {
   await cp(path.join(here, '../dist'), path.join(made, 'codex'), { recursive: true });
   await writeFile(
     path.join(made, 'main.js'),
-    (await readFile(path.join(here, 'main.js'), 'utf8')).replaceAll(/'@codex\/web-widget(\/element)?'/g, (_, element) =>
+    (await readFile(path.join(here, 'main.js'), 'utf8')).replaceAll(/'@codex\/(?:web-widget|core-sip)(\/element)?'/g, (_, element) =>
       element ? "'./codex/element.js'" : "'./codex/index.js'",
     ),
   );

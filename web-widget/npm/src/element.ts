@@ -287,10 +287,12 @@ export class CodexVoiceWidget extends Base {
 
   #opened(open: boolean): void {
     const { card, launcher } = (this.#view as View).parts;
-    this.#render();
+    const focused = this.shadowRoot?.activeElement;
+    // What is not there yet takes no focus.
+    this.#draw();
     if (!this.isConnected || this.#variant() !== 'floating') return;
     if (open) card.focus();
-    else if (this.shadowRoot?.activeElement) launcher.button.focus();
+    else if (focused) launcher.button.focus();
     if (!open && ['ended', 'failed'].includes(this.#shown.phase)) this.#show({ phase: 'idle' });
   }
 
