@@ -565,7 +565,8 @@ export class CodexVoiceWidget extends Base {
       variant: this.#variant(),
       position: this.getAttribute('position') ?? '',
       open: this.open,
-      connection: !navigator.onLine ? 'offline' : calling && this.#connection === 'ready' ? 'connecting' : this.#connection,
+      // A browser that sees no network may be wrong; a connection that is there is.
+      connection: !navigator.onLine && ['ready', 'failed', 'reconnecting'].includes(this.#connection) && !calling ? 'offline' : calling && this.#connection === 'ready' ? 'connecting' : this.#connection,
       languages: this.languages,
       language: this.language,
       consent: consent !== null,
