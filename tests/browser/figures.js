@@ -1,5 +1,7 @@
 // Many calls, and what they leave behind. The page keeps nothing of them but what is counted.
 
+import * as codex from '/package/index.js';
+
 const connections = [];
 const Original = RTCPeerConnection;
 window.RTCPeerConnection = class extends Original {
@@ -15,4 +17,4 @@ WebAssembly.instantiateStreaming = async (...given) => {
   window.moduleMemory = made.instance.exports.memory;
   return made;
 };
-Object.assign(window, { codex: await import('/package/index.js'), connections });
+Object.assign(window, { codex, connections });
