@@ -31,6 +31,8 @@ pub mod gateway;
 pub mod jambonz;
 pub mod jambonz_webhooks;
 #[cfg(feature = "calls")]
+pub mod npm_package;
+#[cfg(feature = "calls")]
 pub mod peers;
 #[cfg(feature = "calls")]
 pub mod phone;

@@ -1,9 +1,9 @@
 //! Calls from a page: the npm package in Chromium, through Kamailio over WSS and rtpengine.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use codex_e2e::audio::Audio;
+use codex_e2e::npm_package;
 use codex_e2e::peers::{
     APPLICATION, Baresip, CallerScript, Chromium, Kamailio, PASSWORD, Page, REALM, Rtpengine, Sipp, VoicebotScript,
 };
@@ -22,27 +22,14 @@ const CUSTOMER: &str = r#"{"clientId":"user_12345","clientName":"Иван Ива
 
 /// The package as `cargo xtask web` builds it, and the page that uses it.
 async fn site() -> Fallible<WebSite> {
-    let here = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
-    let package = here.join("../web-widget/npm/dist");
-    if !package.join("index.js").is_file() {
-        return Err("the npm package is not built: cargo xtask web".into());
-    }
-    Ok(WebSite::start(&[("/package/", package), ("/page/", here.join("browser"))], &[]).await?)
+    Ok(npm_package::site(&[], &[]).await?)
 }
 
 /// The configuration of the older guide, for this edge.
 fn keys(edge: &Kamailio, user: &str) -> Value {
-    json!({
-        "JAMBONZ_SIP_DOMAIN": REALM,
-        "JAMBONZ_WSS_ADDRESS": edge.wss_url(),
-        "JAMBONZ_SIP_USERNAME": user,
-        "JAMBONZ_SIP_PASSWORD": PASSWORD,
-        "TARGET_SIP_URI": format!("sip:{APPLICATION}@{REALM}"),
-        "TARGET_APPLICATION_NAME": "voicebot",
-        "DEFAULT_LANG": "ru",
-        "FALLBACK_LANG": "en",
-        "CUSTOMER_DATA": CUSTOMER,
-    })
+    let mut keys = npm_package::keys(edge, user);
+    keys["CUSTOMER_DATA"] = json!(CUSTOMER);
+    keys
 }
 
 async fn open(browser: &Chromium, site: &WebSite) -> Fallible<Page> {
@@ -238,10 +225,12 @@ async fn a_page_holds_a_call_is_held_and_moves_its_media_and_hears_again() -> Re
             page.evaluate(&format!(
                 "(async () => {{
                     window.phone = new Phone(codex.createClient({}));
+                    // It opens no microphone; what it gathered is the call's.
                     await phone.client.prepare();
-                    window.microphone = phone.client.getLocalMediaStream().getAudioTracks()[0];
+                    window.prepared = [phone.client.getLocalMediaStream(), connections.length];
                     await phone.client.startCall();
                     await phone.reaches('connected');
+                    window.microphone = phone.client.getLocalMediaStream().getAudioTracks()[0];
                     await heard();
                     window.connection = connections[0];
                     window.track = () => connection.getSenders()[0].track;
@@ -251,6 +240,7 @@ async fn a_page_holds_a_call_is_held_and_moves_its_media_and_hears_again() -> Re
                 keys(&edge, "170")
             ))
             .await?;
+            assert_eq!(page.evaluate("[...prepared, connections.length]").await?, json!([null, 1, 1]));
             // Ours. Mute is another matter, so that the microphone's track is not touched.
             page.evaluate("phone.client.hold()").await?;
             let held = page.evaluate("phone.until('hold', (e) => e.held && !e.heldByFarEnd)").await?;

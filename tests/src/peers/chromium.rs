@@ -60,6 +60,13 @@ impl ChromiumBuilder {
         self
     }
 
+    /// Another switch of its command line.
+    #[must_use]
+    pub fn flag(mut self, flag: &str) -> Self {
+        self.flags.push(flag.to_owned());
+        self
+    }
+
     /// The microphone hears this WAV file again and again, instead of a beep a second.
     #[must_use]
     pub fn microphone(mut self, wav: &Path) -> Self {
@@ -133,11 +140,7 @@ impl Chromium {
         let mut page = Page { socket, next: 1, recorder: self.recorder.clone(), loaded: false };
         page.command("Page.enable", json!({})).await?;
         page.command("Runtime.enable", json!({})).await?;
-        let went = page.command("Page.navigate", json!({ "url": url })).await?;
-        if let Some(problem) = went["errorText"].as_str() {
-            return Err(unexpected(&format!("{url}: {problem}")));
-        }
-        page.until_loaded().await?;
+        page.go(url).await?;
         Ok(page)
     }
 }
@@ -173,6 +176,16 @@ fn unexpected(what: &impl ToString) -> PeerError {
     PeerError::UnexpectedAnswer { peer: PEER, answer: what.to_string() }
 }
 
+/// The keys that a person without a pointer uses, and the code that the protocol wants for them.
+fn key_code(key: &str) -> (&str, u32, Option<&str>) {
+    match key {
+        "Enter" => ("Enter", 13, Some("\r")),
+        "Tab" => ("Tab", 9, None),
+        "Escape" => ("Escape", 27, None),
+        _ => ("", key.bytes().next().unwrap_or_default().into(), Some(key)),
+    }
+}
+
 /// A tab. What its console says is in the report if the scenario fails.
 #[derive(Debug)]
 pub struct Page {
@@ -197,6 +210,79 @@ impl Page {
             return Err(unexpected(&format!("{expression}: {}", text.unwrap_or("an exception"))));
         }
         Ok(answer["result"]["value"].clone())
+    }
+
+    /// Moves the pointer to the middle of what `selector` finds in the shadow tree of the element, and clicks.
+    ///
+    /// # Errors
+    /// When it is not there or cannot be seen.
+    pub async fn click_in(&mut self, element: &str, selector: &str) -> Result<(), PeerError> {
+        let find = format!(
+            "(() => {{
+                const found = document.querySelector({element:?}).shadowRoot.querySelector({selector:?});
+                found.scrollIntoView({{ block: 'nearest' }});
+                const {{ x, y, width, height }} = found.getBoundingClientRect();
+                return width > 0 && height > 0 ? [x + width / 2, y + height / 2] : null;
+            }})()"
+        );
+        let at = self.evaluate(&find).await?;
+        if at.is_null() {
+            return Err(unexpected(&format!("{selector} of {element} cannot be seen")));
+        }
+        for (kind, buttons) in [("mouseMoved", 0), ("mousePressed", 1), ("mouseReleased", 0)] {
+            let event = json!({
+                "type": kind, "x": at[0], "y": at[1], "button": "left", "buttons": buttons,
+                "clickCount": u32::from(kind != "mouseMoved")
+            });
+            self.command("Input.dispatchMouseEvent", event).await?;
+        }
+        Ok(())
+    }
+
+    /// Presses a key: `Tab`, `Enter`, `Escape`, or a character.
+    ///
+    /// # Errors
+    /// When the browser refuses it.
+    pub async fn press(&mut self, key: &str) -> Result<(), PeerError> {
+        let (code, number, text) = key_code(key);
+        let mut down = json!({ "type": "keyDown", "key": key, "code": code, "windowsVirtualKeyCode": number });
+        if let Some(text) = text {
+            down["text"] = json!(text);
+        }
+        self.command("Input.dispatchKeyEvent", down).await?;
+        let up = json!({ "type": "keyUp", "key": key, "code": code, "windowsVirtualKeyCode": number });
+        self.command("Input.dispatchKeyEvent", up).await.map(drop)
+    }
+
+    /// Has the page so wide and high, in CSS pixels.
+    ///
+    /// # Errors
+    /// When the browser refuses it.
+    pub async fn resize(&mut self, width: u32, height: u32) -> Result<(), PeerError> {
+        let metrics = json!({ "width": width, "height": height, "deviceScaleFactor": 1, "mobile": false });
+        self.command("Emulation.setDeviceMetricsOverride", metrics).await.map(drop)
+    }
+
+    /// What one sees, as PNG in base64.
+    ///
+    /// # Errors
+    /// When the browser refuses it.
+    pub async fn screenshot(&mut self) -> Result<String, PeerError> {
+        let shot = self.command("Page.captureScreenshot", json!({ "format": "png" })).await?;
+        shot["data"].as_str().map(str::to_owned).ok_or_else(|| unexpected(&"a screenshot without data"))
+    }
+
+    /// Goes to another page in this tab, and waits until all its modules have run.
+    ///
+    /// # Errors
+    /// When the page does not load.
+    pub async fn go(&mut self, url: &str) -> Result<(), PeerError> {
+        self.loaded = false;
+        let went = self.command("Page.navigate", json!({ "url": url })).await?;
+        if let Some(problem) = went["errorText"].as_str() {
+            return Err(unexpected(&format!("{url}: {problem}")));
+        }
+        self.until_loaded().await
     }
 
     /// A command of the debugging protocol.

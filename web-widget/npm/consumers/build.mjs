@@ -80,7 +80,7 @@ async function plain() {
   await cp(path.join(here, '../dist'), path.join(made, 'codex'), { recursive: true });
   await writeFile(
     path.join(made, 'main.js'),
-    (await readFile(path.join(here, 'main.js'), 'utf8')).replaceAll(/'@codex\/web-widget(\/element)?'/g, (_, element) =>
+    (await readFile(path.join(here, 'main.js'), 'utf8')).replaceAll(/'@codex\/(?:web-widget|core-sip)(\/element)?'/g, (_, element) =>
       element ? "'./codex/element.js'" : "'./codex/index.js'",
     ),
   );
@@ -118,4 +118,9 @@ await withReact('react18');
 await withReact('react19');
 const besides = await folder('besides');
 await cp(require.resolve('axe-core/axe.min.js'), path.join(besides, 'axe.min.js'));
-await bundle({ entryPoints: [require.resolve('jssip')], outfile: path.join(besides, 'jssip.js'), minify: true, banner: { js: 'const process = { env: {} };' } });
+await bundle({
+  stdin: { contents: "import * as jssip from 'jssip'; window.JsSIP = jssip.default ?? jssip;", resolveDir: tools },
+  outfile: path.join(besides, 'jssip.js'),
+  format: 'iife',
+  minify: true,
+});

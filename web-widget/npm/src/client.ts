@@ -317,6 +317,8 @@ export class CodexSipClient {
     const look = (): void => {
       this.#driver?.wake();
       this.#renewIdle();
+      // A page that was frozen has its sound stopped.
+      for (const session of this.#driver?.sessions() ?? []) void session.useOutput();
       // Nothing is asked of a client that has no flow; whether it answers is the core's to tell.
       if (this.#registered) tell('check');
     };
@@ -340,6 +342,7 @@ export class CodexSipClient {
     document.addEventListener('visibilitychange', () => {
       if (document.visibilityState === 'visible') look();
     }, { signal });
+    document.addEventListener('resume', look, { signal });
     // The far end is told, and nobody is called who has left. All of it goes out before the page is gone.
     addEventListener('pagehide', () => {
       wasRegistered = this.#registered;

@@ -287,10 +287,12 @@ export class CodexVoiceWidget extends Base {
 
   #opened(open: boolean): void {
     const { card, launcher } = (this.#view as View).parts;
-    this.#render();
+    const focused = this.shadowRoot?.activeElement;
+    // What is not there yet takes no focus.
+    this.#draw();
     if (!this.isConnected || this.#variant() !== 'floating') return;
     if (open) card.focus();
-    else if (this.shadowRoot?.activeElement) launcher.button.focus();
+    else if (focused) launcher.button.focus();
     if (!open && ['ended', 'failed'].includes(this.#shown.phase)) this.#show({ phase: 'idle' });
   }
 
@@ -563,7 +565,8 @@ export class CodexVoiceWidget extends Base {
       variant: this.#variant(),
       position: this.getAttribute('position') ?? '',
       open: this.open,
-      connection: !navigator.onLine ? 'offline' : calling && this.#connection === 'ready' ? 'connecting' : this.#connection,
+      // A browser that sees no network may be wrong; a connection that is there is.
+      connection: !navigator.onLine && ['ready', 'failed', 'reconnecting'].includes(this.#connection) && !calling ? 'offline' : calling && this.#connection === 'ready' ? 'connecting' : this.#connection,
       languages: this.languages,
       language: this.language,
       consent: consent !== null,

@@ -51,6 +51,8 @@ impl Purpose {
 
 /// One in so many places for requests of ours is kept for those that end something.
 const RESERVED_FOR_ENDINGS: usize = 4;
+/// For each request that may wait, so many may linger after their answer.
+const LINGERING_FOR_EACH: usize = 8;
 
 /// A request on its way.
 #[derive(Debug)]
@@ -166,7 +168,12 @@ impl UserAgent {
     fn start_client(&mut self, now: Time, key: Arc<str>, client: Client) -> Result<Arc<str>> {
         let limit = self.config.limits.client_transactions;
         let reserved = if client.purpose.ends_something() { 0 } else { limit / RESERVED_FOR_ENDINGS };
-        if self.clients.len() >= limit - reserved {
+        // What is answered only lingers, 32 s for a 2xx (RFC 6026): many short calls in a row must not look like many requests
+        // that wait. It takes memory all the same.
+        let answered = |client: &&Client| client.transaction.state() == TransactionState::Accepted;
+        let lingering = self.clients.values().filter(answered).count();
+        let waiting = self.clients.len() - lingering;
+        if waiting >= limit - reserved || lingering >= LINGERING_FOR_EACH * limit {
             return Err(Error::WrongState { operation: "send", problem: "too many requests wait for their responses" });
         }
         let bytes = client.request.write(&client.via, &client.credentials)?;
