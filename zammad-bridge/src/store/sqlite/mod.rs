@@ -44,12 +44,12 @@ const READERS: u32 = 3;
 const PAGE_BYTES: u32 = 1024;
 
 /// How much of the file a connection may keep in memory, in KiB: the one that writes, and each that reads.
-const WRITER_CACHE_KIB: u32 = 8192;
-const READER_CACHE_KIB: u32 = 2048;
+const WRITER_CACHE_KIB: u32 = 4096;
+const READER_CACHE_KIB: u32 = 1024;
 
 /// After how many pages in the write-ahead log they are put into the file, and how large the log may stay, in bytes. The
 /// longer the log, the more often a page is changed before it is written to its place, and the rarer writers wait for that.
-const CHECKPOINT_PAGES: u32 = 32_000;
+const CHECKPOINT_PAGES: u32 = 16_000;
 const LOG_LIMIT_BYTES: u32 = CHECKPOINT_PAGES * (PAGE_BYTES + 24);
 
 /// How long a statement waits for a lock, or a reader for a connection.
