@@ -36,6 +36,7 @@ pub mod npm_package;
 pub mod peers;
 #[cfg(feature = "calls")]
 pub mod phone;
+pub mod postgres;
 pub mod raw_http;
 #[cfg(feature = "calls")]
 pub mod rtp_recording;

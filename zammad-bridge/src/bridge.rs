@@ -26,7 +26,7 @@ use crate::receive::{
     ForwardingTasks, HookAuthentication, HookKeys, HttpUpstreamHook, Proxy, ReceiveSettings, Receiver, StatusForwarder,
     UpstreamHook,
 };
-use crate::store::{CallStore, Routes, SqliteStore};
+use crate::store::{CallStore, Routes};
 
 /// How long open requests may take to finish at the end.
 pub const SHUTDOWN_REQUESTS_LIMIT: Duration = Duration::from_secs(10);
@@ -191,18 +191,20 @@ async fn open_store(
     clock: &Arc<dyn Clock>,
     background: &mut JoinSet<()>,
 ) -> Result<Arc<dyn CallStore>> {
-    match SqliteStore::open(&settings.database, routes.clone(), Arc::clone(clock)).await {
-        Ok(store) => Ok(Arc::new(store)),
-        Err(fault @ (Error::StoreDamaged { .. } | Error::StoreDiskFull { .. } | Error::StoreFailed { .. })) => {
+    match settings.database.open(routes.clone(), Arc::clone(clock)).await {
+        Ok(store) => Ok(store),
+        Err(
+            fault @ (Error::StoreDamaged { .. }
+            | Error::StoreDiskFull { .. }
+            | Error::StoreFailed { .. }
+            | Error::StoreAway { .. }),
+        ) => {
             error!(%fault, "the store cannot be opened: calls go on without being kept, and it is tried again");
             let store = Arc::new(LateStore::new(fault, clock.now()));
             let (database, clock) = (settings.database.clone(), Arc::clone(clock));
             let open = move || {
                 let (database, routes, clock) = (database.clone(), routes.clone(), Arc::clone(&clock));
-                async move {
-                    let store = SqliteStore::open(&database, routes, clock).await?;
-                    Ok(Arc::new(store) as Arc<dyn CallStore>)
-                }
+                async move { database.open(routes, clock).await }
             };
             background.spawn(Arc::clone(&store).open_later(open, REOPEN_WAITS));
             Ok(store)

@@ -14,7 +14,7 @@ use crate::call_book::CallFact;
 use crate::clock::UnixMillis;
 use crate::error::{Error, Result};
 use crate::store::{
-    Backlog, CallPage, CallQuery, CallStore, Committed, DeliveryReport, Forgotten, RecordId, Shelf, StoreChange,
+    Backlog, CallPage, CallQuery, CallStore, Committed, DeliveryReport, Forgotten, Lease, RecordId, Shelf, StoreChange,
     StoreHealth, StoredCall, Swept, TakeDue, Taken, UnavailableStore,
 };
 
@@ -100,6 +100,10 @@ impl CallStore for LateStore {
 
     async fn report(&self, report: DeliveryReport) -> Result<bool> {
         self.inner().report(report).await
+    }
+
+    fn may_begin(&self, lease: &Lease, ends_by: UnixMillis) -> bool {
+        self.inner().may_begin(lease, ends_by)
     }
 
     fn due_signal(&self) -> watch::Receiver<u64> {

@@ -14,7 +14,7 @@ use codex_zammad_bridge::config::Settings;
 use codex_zammad_bridge::delivery::ZammadSettings;
 use codex_zammad_bridge::http_client::{innermost_cause, verified_client};
 use codex_zammad_bridge::receive::{CALL_HOOK_PATH, STATUS_HOOK_PATH};
-use codex_zammad_bridge::store::{CallStore as _, Routes, SqliteStore};
+use codex_zammad_bridge::store::Routes;
 use codex_zammad_bridge::{Error, Result};
 use secrecy::ExposeSecret as _;
 use serde_json::Value;
@@ -122,8 +122,8 @@ pub(super) async fn check(settings: &Settings, language: Language) -> Result<boo
 }
 
 async fn store(settings: &Settings) -> Finding {
-    let path = settings.database.path.display();
-    match SqliteStore::open(&settings.database, Routes::default(), Arc::new(SystemClock)).await {
+    let path = settings.database.place();
+    match settings.database.open(Routes::default(), Arc::new(SystemClock)).await {
         Ok(store) => {
             store.close().await;
             Finding::right(text(format!("The store {path} can be opened."), format!("Хранилище {path} открывается.")))

@@ -9,7 +9,7 @@ use codex_zammad_bridge::config::Settings;
 use codex_zammad_bridge::control::{ExportRequest, ForgetRequest, ReplayRequest};
 use codex_zammad_bridge::delivery::ZammadSettings;
 use codex_zammad_bridge::http_client::verified_client;
-use codex_zammad_bridge::store::{CallStore as _, Routes, SqliteStore};
+use codex_zammad_bridge::store::{CallStore, Routes};
 use codex_zammad_bridge::{Error, Result};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::Serialize;
@@ -20,8 +20,8 @@ const CONTROL_LIMIT: Duration = Duration::from_secs(60);
 
 /// Where the records are.
 pub(super) enum Desk {
-    /// In the store, which nobody else has.
-    Store(SqliteStore),
+    /// In the store: a file that nobody else has open, or a database.
+    Store(Arc<dyn CallStore>),
     /// At a bridge that runs.
     Bridge { http: reqwest::Client, base: String, token: SecretString },
 }
@@ -29,7 +29,7 @@ pub(super) enum Desk {
 impl Desk {
     pub(super) async fn open(settings: &Settings) -> Result<Self> {
         let routes = Routes { routes: settings.zammads.iter().map(ZammadSettings::route).collect() };
-        match SqliteStore::open(&settings.database, routes, Arc::new(SystemClock)).await {
+        match settings.database.open(routes, Arc::new(SystemClock)).await {
             Ok(store) => Ok(Self::Store(store)),
             Err(Error::StoreInUse { path }) => {
                 let token = settings.admin_token.clone().ok_or_else(|| Error::Configuration {
@@ -61,7 +61,7 @@ impl Desk {
     /// How many lanes were put back.
     pub(super) async fn replay(&self, request: ReplayRequest) -> Result<u64> {
         match self {
-            Self::Store(store) => request.run(store, SystemClock.now()).await,
+            Self::Store(store) => request.run(&**store, SystemClock.now()).await,
             Self::Bridge { .. } => Ok(self.ask("replay", &request).await?["lanes"].as_u64().unwrap_or_default()),
         }
     }
@@ -76,7 +76,7 @@ impl Desk {
     /// One page of records.
     pub(super) async fn export(&self, request: &ExportRequest) -> Result<Value> {
         match self {
-            Self::Store(store) => Ok(json!(request.clone().run(store).await?)),
+            Self::Store(store) => Ok(json!(request.clone().run(&**store).await?)),
             Self::Bridge { .. } => self.ask("export", request).await,
         }
     }

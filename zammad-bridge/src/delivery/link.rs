@@ -176,6 +176,7 @@ impl Link {
                     zammad: self.door.settings.name.clone(),
                     channel: self.channel,
                     limit: slots.len(),
+                    at_once: self.door.settings.concurrency.max(1),
                     now,
                     lease_for,
                 };
@@ -237,7 +238,7 @@ impl Link {
         }
         // A machine that slept, or a long wait for the turn: whoever has the lane then must find nothing under way.
         let longest = self.door.settings.request_timeout * STEP_REQUESTS;
-        let outcome = if *stop.borrow() || self.clock.now() + longest > due.lease.until {
+        let outcome = if *stop.borrow() || !self.store.may_begin(&due.lease, self.clock.now() + longest) {
             Outcome::Released
         } else {
             self.meter.under_way.fetch_add(1, Ordering::Relaxed);

@@ -16,8 +16,8 @@ use crate::call_book::{CallFact, CallStatus, FactSource};
 use crate::clock::{TokioClock, UnixMillis};
 use crate::error::{Error, Result};
 use crate::store::{
-    Backlog, CallPage, CallQuery, Committed, DeliveryReport, Forgotten, RecordId, Shelf, StoreChange, StoreHealth,
-    StoredCall, Swept, TakeDue, Taken, UnavailableStore,
+    Backlog, CallPage, CallQuery, Committed, DeliveryReport, Forgotten, Lease, RecordId, Shelf, StoreChange,
+    StoreHealth, StoredCall, Swept, TakeDue, Taken, UnavailableStore,
 };
 
 const SECRET: &str = codex_e2e::jambonz::WEBHOOK_SECRET;
@@ -75,6 +75,10 @@ impl CallStore for TestStore {
 
     async fn report(&self, report: DeliveryReport) -> Result<bool> {
         self.rest.report(report).await
+    }
+
+    fn may_begin(&self, lease: &Lease, ends_by: UnixMillis) -> bool {
+        self.rest.may_begin(lease, ends_by)
     }
 
     fn due_signal(&self) -> watch::Receiver<u64> {

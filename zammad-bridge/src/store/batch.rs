@@ -34,11 +34,12 @@ impl Page {
 }
 
 /// The working set of one transaction: load what [`aliases_of`](Self::aliases_of) names, apply, write what changed.
-#[derive(Debug)]
 pub(crate) struct Batch<'a> {
     now: UnixMillis,
     routes: &'a Routes,
-    next_id: i64,
+    /// The identities of new records.
+    ids: Box<dyn Iterator<Item = i64> + Send>,
+    begun: i64,
     pages: HashMap<RecordId, Page>,
     aliases: HashMap<AliasKey, RecordId>,
     new_aliases: HashMap<AliasKey, RecordId>,
@@ -48,12 +49,13 @@ pub(crate) struct Batch<'a> {
 }
 
 impl<'a> Batch<'a> {
-    /// A batch whose first new record gets the identity `next_id`.
-    pub(crate) fn new(now: UnixMillis, routes: &'a Routes, next_id: i64) -> Self {
+    /// A batch whose new records get these identities: as many as there are facts, or more.
+    pub(crate) fn new(now: UnixMillis, routes: &'a Routes, ids: impl Iterator<Item = i64> + Send + 'static) -> Self {
         Self {
             now,
             routes,
-            next_id,
+            ids: Box::new(ids),
+            begun: 0,
             pages: HashMap::new(),
             aliases: HashMap::new(),
             new_aliases: HashMap::new(),
@@ -180,8 +182,8 @@ impl<'a> Batch<'a> {
     }
 
     fn begin(&mut self, fact: &CallFact) -> RecordId {
-        let id = RecordId(self.next_id);
-        self.next_id += 1;
+        let id = RecordId(self.ids.next().expect("as many identities as facts"));
+        self.begun += 1;
         let taken = fact.sip_call_id.as_deref().is_some_and(|call_id| {
             !fact.is_of_dialled_leg() && self.by_alias(AliasKey::sip_call_id(call_id)).is_some()
         });
@@ -253,7 +255,7 @@ impl<'a> Batch<'a> {
     /// What is to be written.
     pub(crate) fn into_changes(self) -> BatchChanges {
         BatchChanges {
-            next_id: self.next_id,
+            begun: self.begun,
             pages: self
                 .pages
                 .into_iter()
@@ -270,10 +272,37 @@ impl<'a> Batch<'a> {
 /// What a batch changed.
 #[derive(Debug)]
 pub(crate) struct BatchChanges {
-    pub(crate) next_id: i64,
-    pub(crate) pages: HashMap<RecordId, Page>,
-    pub(crate) aliases: HashMap<AliasKey, RecordId>,
+    /// How many records are new.
+    pub(crate) begun: i64,
+    pages: HashMap<RecordId, Page>,
+    aliases: HashMap<AliasKey, RecordId>,
     pub(crate) gone: Vec<RecordId>,
     pub(crate) changes: Vec<StoreChange>,
     pub(crate) due: bool,
+}
+
+impl BatchChanges {
+    /// The records to be written, by identity.
+    pub(crate) fn records(&self) -> Vec<(RecordId, &CallRecord)> {
+        let changed = self.pages.iter().filter(|(_, page)| page.record_changed);
+        let mut records: Vec<_> = changed.filter_map(|(id, page)| Some((*id, page.record.as_ref()?))).collect();
+        records.sort_unstable_by_key(|(id, _)| *id);
+        records
+    }
+
+    /// The lanes to be written, in the order of their keys.
+    pub(crate) fn lanes(&self) -> Vec<&Lane> {
+        let of = |page: &'_ Page, lane: &Lane| page.lanes_changed.contains(&lane.channel);
+        let mut lanes: Vec<_> =
+            self.pages.values().flat_map(|page| page.lanes.iter().filter(move |lane| of(page, lane))).collect();
+        lanes.sort_unstable_by_key(|lane| (lane.record, lane.channel));
+        lanes
+    }
+
+    /// The names to be written, in order: neighbours lie on one page.
+    pub(crate) fn aliases(&self) -> Vec<(AliasKey, RecordId)> {
+        let mut aliases: Vec<_> = self.aliases.iter().map(|(alias, id)| (*alias, *id)).collect();
+        aliases.sort_unstable();
+        aliases
+    }
 }

@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use tokio::sync::{broadcast, watch};
 
 use super::{
-    Backlog, CallPage, CallQuery, CallStore, Committed, DeliveryReport, Forgotten, RecordId, Shelf, StoreChange,
+    Backlog, CallPage, CallQuery, CallStore, Committed, DeliveryReport, Forgotten, Lease, RecordId, Shelf, StoreChange,
     StoreHealth, StoredCall, Swept, TakeDue, Taken,
 };
 use crate::call_book::CallFact;
@@ -45,6 +45,10 @@ impl CallStore for UnavailableStore {
 
     async fn report(&self, _: DeliveryReport) -> Result<bool> {
         self.refuse()
+    }
+
+    fn may_begin(&self, _: &Lease, _: UnixMillis) -> bool {
+        false
     }
 
     fn due_signal(&self) -> watch::Receiver<u64> {

@@ -4,11 +4,12 @@
 //! [`model`] after each. [`cut_off`]: many at once, in processes that end at any moment. Each is written against
 //! [`bench::StoreBench`]; what only one adapter can do stands in a module of its own.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::disallowed_methods)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::disallowed_methods, clippy::print_stdout)]
 
 mod bench;
 mod cut_off;
 mod model;
+mod postgres;
 mod sqlite;
 mod state_machine;
 mod suite;

@@ -1,4 +1,4 @@
-//! Behaviours, one by one. A second adapter is a second `suite!`.
+//! Behaviours, one by one, on every adapter.
 
 use std::time::Duration;
 
@@ -20,6 +20,16 @@ macro_rules! suite {
                 async fn $name() {
                     super::$name(&crate::bench::SqliteBench::new()).await;
                 }
+            )*
+        }
+
+        /// One server for all of them: it takes longer to start than all of them to run.
+        #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+        async fn postgres() {
+            let server = codex_e2e::postgres::PostgresServer::start().unwrap();
+            $(
+                println!("{}", stringify!($name));
+                $name(&crate::postgres::PostgresBench::new(&server, stringify!($name))).await;
             )*
         }
     };
@@ -222,7 +232,14 @@ async fn calls_go_to_the_zammad_of_their_application(bench: &dyn StoreBench) {
     let sales = store.commit(sales).await.unwrap().record;
     let other = store.commit(fact("b", CallStatus::Trying)).await.unwrap().record;
     assert_eq!(drain(&*store, Channel::CallerLog, T0).await, [(other, Step::NewCall)]);
-    let request = TakeDue { zammad: "sales".into(), channel: Channel::CallerLog, limit: 9, now: T0, lease_for: LEASE };
+    let request = TakeDue {
+        zammad: "sales".into(),
+        channel: Channel::CallerLog,
+        limit: 9,
+        at_once: 100,
+        now: T0,
+        lease_for: LEASE,
+    };
     let taken = store.take_due(request).await.unwrap();
     assert_eq!(taken.deliveries.iter().map(|due| due.lease.record).collect::<Vec<_>>(), [sales]);
 }
