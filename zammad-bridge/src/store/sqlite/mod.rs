@@ -111,6 +111,9 @@ impl core::fmt::Debug for SqliteStore {
 }
 
 impl SqliteStore {
+    /// The version of the schema that this program writes.
+    pub const SCHEMA_VERSION: u32 = schema::SCHEMA_VERSION;
+
     /// Opens the file, makes it if it is not there, and brings its schema up to date.
     ///
     /// # Errors
@@ -247,6 +250,10 @@ impl CallStore for SqliteStore {
 
     fn health(&self) -> StoreHealth {
         self.shared.health.borrow().clone()
+    }
+
+    async fn probe(&self) -> Result<()> {
+        self.ask(|answer| Op::Chore(Chore::Probe(answer))).await
     }
 
     fn schema_version(&self) -> u32 {

@@ -5,11 +5,12 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use sqlx::{ConnectOptions as _, Connection, Row, Sqlite, SqliteConnection, Transaction};
+use sqlx::{ConnectOptions as _, Connection, Executor as _, Row, Sqlite, SqliteConnection, Transaction};
 use tokio::sync::{mpsc, oneshot};
 
 use super::fault::fault;
 use super::file_lock::FileLock;
+use super::schema::SCHEMA_VERSION;
 use super::{Shared, options, rows};
 use crate::call_book::{CallFact, Channel};
 use crate::clock::UnixMillis;
@@ -51,6 +52,7 @@ pub(super) enum Chore {
     Reap { silent_since: UnixMillis, now: UnixMillis, limit: usize, answer: Answer<u64> },
     Sweep { ended_before: UnixMillis, limit: usize, answer: Answer<u64> },
     Forget(String, Answer<Forgotten>),
+    Probe(Answer<()>),
     Close(oneshot::Sender<()>),
 }
 
@@ -237,32 +239,49 @@ impl Writer {
         match chore {
             Chore::Replay(shelf, now, answer) => {
                 let result = self.change_shelf(shelf, |lane| lane.replay(now)).await;
-                let _ = answer.send(self.judged("replay dead letters", result));
+                let _ = answer.send(self.judged_count("replay dead letters", result));
             }
             Chore::Discard(shelf, now, answer) => {
                 let result = self.change_shelf(shelf, |lane| lane.discard(now)).await;
-                let _ = answer.send(self.judged("discard dead letters", result));
+                let _ = answer.send(self.judged_count("discard dead letters", result));
             }
             Chore::Reap { silent_since, now, limit, answer } => {
                 let result = self.reap(silent_since, now, limit).await;
-                let _ = answer.send(self.judged("close calls without an end", result));
+                let _ = answer.send(self.judged_count("close calls without an end", result));
             }
             Chore::Sweep { ended_before, limit, answer } => {
                 let result = self.sweep(ended_before, limit).await;
-                let _ = answer.send(self.judged("delete old calls", result));
+                let _ = answer.send(self.judged_count("delete old calls", result));
             }
             Chore::Forget(client_id, answer) => {
                 let result = self.forget(&client_id).await;
                 let _ = answer.send(self.judged("erase a client's data", result));
             }
+            Chore::Probe(answer) => {
+                let result = self.probe().await;
+                let _ = answer.send(self.judged("write a mark", result));
+            }
             Chore::Close(_) => {}
         }
+    }
+
+    /// Writes the mark of the schema's version again, which is a page of the file and a line of its log.
+    async fn probe(&mut self) -> Result<(), sqlx::Error> {
+        let mut transaction = begin(&mut self.connection, &self.shared.path).await?;
+        let mark = format!("PRAGMA user_version = {SCHEMA_VERSION}");
+        transaction.execute(sqlx::AssertSqlSafe(mark)).await?;
+        transaction.commit().await
     }
 
     fn judged<T>(&self, action: &'static str, result: Result<T, sqlx::Error>) -> Result<T> {
         let result = result.map_err(|error| fault(action, &error));
         self.judge(&result);
         result
+    }
+
+    /// The same of a chore that writes only if there is something to do: nothing written tells nothing good of the disk.
+    fn judged_count(&self, action: &'static str, result: Result<u64, sqlx::Error>) -> Result<u64> {
+        if matches!(result, Ok(0)) { Ok(0) } else { self.judged(action, result) }
     }
 
     async fn change_shelf(&mut self, shelf: Shelf, change: impl Fn(&mut Lane) -> bool) -> Result<u64, sqlx::Error> {
