@@ -123,6 +123,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         store: store.clone(),
         metrics: Arc::clone(&metrics),
         clock: clock.clone(),
+        guesses: Arc::default(),
         random: Box::new(SeededRandom::new(clock.now().as_millis().unsigned_abs())),
         show: show_as_in(&[zammad]),
         faults: Box::new(Vec::new),

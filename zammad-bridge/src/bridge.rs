@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::serve::ListenerExt as _;
 use codex_core_sip::application_names::ApplicationNames;
+use codex_core_sip::metadata::ApplicationSid;
 use codex_core_sip::random::Random;
 use codex_jambonz_api::JambonzApiClient;
 use tokio::net::TcpListener;
@@ -19,14 +19,16 @@ use crate::config::Settings;
 use crate::control;
 use crate::delivery::{Dispatcher, HttpZammad, LinkWatcher, SystemRandom, Zammad, ZammadSettings};
 use crate::error::{Error, Result};
-use crate::housekeeping::keep_house;
+use crate::housekeeping::{keep_house, watch_store};
 use crate::late_store::{LateStore, REOPEN_WAITS};
+use crate::listener::{self, Limits};
 use crate::metrics::Metrics;
 use crate::receive::{
     ForwardingTasks, HookAuthentication, HookKeys, HttpUpstreamHook, Proxy, ReceiveSettings, Receiver, StatusForwarder,
-    UpstreamHook,
+    UpstreamHook, Widget,
 };
 use crate::store::{CallStore, Routes};
+use crate::tally::Tally;
 
 /// How long open requests may take to finish at the end.
 pub const SHUTDOWN_REQUESTS_LIMIT: Duration = Duration::from_secs(10);
@@ -34,6 +36,16 @@ pub const SHUTDOWN_REQUESTS_LIMIT: Duration = Duration::from_secs(10);
 pub const SHUTDOWN_FORWARDING_LIMIT: Duration = Duration::from_secs(10);
 /// How long a delivery under way may take at the end, beyond its own time limit.
 pub const SHUTDOWN_DELIVERY_GRACE: Duration = Duration::from_secs(5);
+/// The longest that deliveries under way are waited for at the end, however long one may take: what is cut is told again.
+pub const SHUTDOWN_DELIVERY_LIMIT: Duration = Duration::from_secs(40);
+/// How long closing the store may take.
+pub const SHUTDOWN_STORE_LIMIT: Duration = Duration::from_secs(10);
+/// The longest that the end may take: requests and then what waits for the application, beside it deliveries; then the
+/// store. The systemd unit (`TimeoutStopSec`) and the compose file (`stop_grace_period`) give 60 s.
+pub const SHUTDOWN_LIMIT: Duration = SHUTDOWN_DELIVERY_LIMIT.saturating_add(SHUTDOWN_STORE_LIMIT);
+const _: () = assert!(
+    SHUTDOWN_REQUESTS_LIMIT.as_secs() + SHUTDOWN_FORWARDING_LIMIT.as_secs() <= SHUTDOWN_DELIVERY_LIMIT.as_secs()
+);
 
 /// How long to wait until the webhook secret is asked for again, at first and at most.
 const SECRET_RETRY: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(60));
@@ -42,7 +54,7 @@ const SECRET_RETRY: (Duration, Duration) = (Duration::from_secs(2), Duration::fr
 pub struct Bridge {
     address: SocketAddr,
     parts: Parts,
-    serving: JoinHandle<std::io::Result<()>>,
+    serving: JoinHandle<()>,
     stop: watch::Sender<bool>,
     dispatcher: Dispatcher,
     forwarding: Option<ForwardingTasks>,
@@ -65,6 +77,8 @@ pub struct Parts {
     pub clock: Arc<dyn Clock>,
     /// The settings.
     pub settings: Arc<Settings>,
+    /// Wrong tokens so far, for all that have tokens.
+    pub guesses: Arc<Tally>,
     /// Becomes true when the bridge stops: what never ends by itself, such as a stream of events, ends then.
     pub stopping: watch::Receiver<bool>,
 }
@@ -105,23 +119,16 @@ impl Bridge {
         let (receiver, forwarding) = receiver(&settings, keys, api, &store, &clock, &metrics)?;
         let (book, time, counts) = (Arc::clone(&store), Arc::clone(&clock), Arc::clone(&metrics));
         background.spawn(keep_house(book, time, counts, settings.call_max_age, settings.retain));
+        background.spawn(watch_store(Arc::clone(&store), receiver.clone(), Arc::clone(&clock)));
 
         let longest = settings.zammads.iter().map(|zammad| zammad.request_timeout).max().unwrap_or_default();
         let stop = watch::Sender::new(false);
         let links = dispatcher.watcher();
-        let parts = Parts { receiver, store, metrics, links, clock, settings, stopping: stop.subscribe() };
+        let guesses = Arc::clone(receiver.guesses());
+        let parts = Parts { receiver, store, metrics, links, clock, settings, guesses, stopping: stop.subscribe() };
         let app = parts.receiver.routes().merge(control::routes(&parts)).merge(pages(&parts));
         let app = parts.receiver.pass_on_the_rest(app);
-        let mut stopped = stop.subscribe();
-        let listener = listener.tap_io(|stream| {
-            // A failure costs latency, nothing else.
-            let _ = stream.set_nodelay(true);
-        });
-        let app = app.into_make_service_with_connect_info::<SocketAddr>();
-        let serving = axum::serve(listener, app).with_graceful_shutdown(async move {
-            let _ = stopped.wait_for(|stop| *stop).await;
-        });
-        let serving = tokio::spawn(async move { serving.await });
+        let serving = tokio::spawn(listener::serve(listener, app, Limits::default(), stop.subscribe()));
         info!(%address, zammads = parts.settings.zammads.len(), "the bridge takes calls");
         Ok(Self {
             address,
@@ -131,7 +138,7 @@ impl Bridge {
             dispatcher,
             forwarding,
             background,
-            delivery_limit: longest + SHUTDOWN_DELIVERY_GRACE,
+            delivery_limit: (longest + SHUTDOWN_DELIVERY_GRACE).min(SHUTDOWN_DELIVERY_LIMIT),
         })
     }
 
@@ -147,32 +154,35 @@ impl Bridge {
         &self.parts
     }
 
-    /// Takes nothing new, finishes what is under way, closes the store. What is not delivered waits on disk.
+    /// Takes nothing new, finishes what is under way, closes the store; within [`SHUTDOWN_LIMIT`]. What is not delivered
+    /// waits on disk.
     pub async fn shutdown(self) {
         info!("the bridge stops: it takes nothing new and finishes what is under way");
-        self.stop.send_replace(true);
-        // What is received and what is delivered end beside each other: what neither has begun waits on disk.
+        let Self { parts, mut serving, stop, dispatcher, forwarding, background, delivery_limit, .. } = self;
+        stop.send_replace(true);
         let receiving = async {
-            let mut serving = self.serving;
             if tokio::time::timeout(SHUTDOWN_REQUESTS_LIMIT, &mut serving).await.is_err() {
                 warn!(limit_s = SHUTDOWN_REQUESTS_LIMIT.as_secs(), "requests are still open and are cut");
                 serving.abort();
             }
-            self.parts.receiver.stop_forwarding();
-            if let Some(forwarding) = self.forwarding
+            // Once nothing comes in any more, what waits is all there is.
+            parts.receiver.stop_forwarding();
+            if let Some(forwarding) = forwarding
                 && tokio::time::timeout(SHUTDOWN_FORWARDING_LIMIT, forwarding.finish()).await.is_err()
             {
                 warn!("status events that waited for UPSTREAM_STATUS_HOOK are dropped");
             }
         };
         let delivering = async {
-            if tokio::time::timeout(self.delivery_limit, self.dispatcher.stop()).await.is_err() {
+            if tokio::time::timeout(delivery_limit, dispatcher.stop()).await.is_err() {
                 warn!("deliveries are still under way; they are made again after the next start");
             }
         };
         tokio::join!(receiving, delivering);
-        drop(self.background);
-        self.parts.store.close().await;
+        drop(background);
+        if tokio::time::timeout(SHUTDOWN_STORE_LIMIT, parts.store.close()).await.is_err() {
+            warn!("the store is not closed in time; it will be mended when it is opened");
+        }
         info!("the bridge has stopped");
     }
 }
@@ -310,6 +320,11 @@ fn receiver(
         verbs: settings.verbs.clone(),
         api_tokens: settings.api_tokens.clone(),
         names: api.map(|api| -> Arc<dyn ApplicationNames> { api }),
+        names_decide_routes: settings.zammads.iter().flat_map(|zammad| &zammad.applications).any(|application| {
+            // A GUID is in every event, a name may come late.
+            ApplicationSid::from_user_part(application.trim()).is_none()
+        }),
+        widget: settings.widget.clone().map(|widget| Widget::new(widget, Box::new(SystemRandom))),
     };
     let receiver = Receiver::new(receive, Arc::clone(store), Arc::clone(clock), Arc::clone(metrics), forwarder);
     Ok((receiver, forwarding))

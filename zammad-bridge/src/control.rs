@@ -1,6 +1,7 @@
 //! What the program's own commands ask of a bridge that runs, since only one process may have the store open.
 //!
-//! Closed without `BRIDGE_ADMIN_TOKEN`. JSON both ways:
+//! Closed without `BRIDGE_ADMIN_TOKEN`, and for a while to who offers wrong ones ([`tally`](crate::tally)). JSON both
+//! ways:
 //!
 //! | request | answer |
 //! |---|---|
@@ -9,16 +10,18 @@
 //! | `POST /v1/control/forget` `{"clientId":"…"}` | [`Forgotten`] |
 //! | `POST /v1/control/export` `{"before":7,"clientId":"…"}`, both optional | [`CallPage`] |
 
+use axum::Router;
 use axum::extract::{Request, State};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::Response;
 use axum::routing::{get, post};
-use axum::{Json, Router};
 use bytes::Bytes;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
+use crate::admin::access::{peer_of, too_many};
 use crate::bridge::Parts;
 use crate::clock::UnixMillis;
 use crate::delivery::LinkStatus;
@@ -27,6 +30,7 @@ use crate::receive::{answers, is_bearer};
 use crate::store::{
     Backlog, CallPage, CallQuery, CallStore, Forgotten, MAX_PAGE_RECORDS, RecordId, Shelf, StoreHealth,
 };
+use crate::tally::Place;
 
 /// How a bridge does.
 #[derive(Debug, Clone, Serialize)]
@@ -118,8 +122,13 @@ async fn only_admins(State(parts): State<Parts>, request: Request, next: Next) -
             "set BRIDGE_ADMIN_TOKEN for the bridge and for the command",
         );
     };
+    let (place, now) = (Place::of(peer_of(&request), request.headers()), parts.clock.now());
+    if let Some(retry_after_s) = parts.guesses.closed_for_s(place, now) {
+        return too_many(retry_after_s);
+    }
     let authorization = request.headers().get(header::AUTHORIZATION).map_or(&b""[..], |value| value.as_bytes());
     if !is_bearer(authorization, std::slice::from_ref(token)) {
+        parts.guesses.count(place, now);
         let mut response = answers::problem(
             StatusCode::UNAUTHORIZED,
             "the token is missing or wrong",
@@ -144,17 +153,37 @@ async fn status(State(parts): State<Parts>) -> Response {
     }))
 }
 
-async fn replay(State(parts): State<Parts>, Json(request): Json<ReplayRequest>) -> Response {
+/// What a request asks for, or what is answered to one that cannot be read.
+async fn asked<T: DeserializeOwned>(parts: &Parts, request: Request) -> Result<T, Response> {
+    let body = parts.receiver.body(request.into_body()).await?;
+    serde_json::from_slice(&body).map_err(|error| {
+        answers::problem(StatusCode::BAD_REQUEST, &error.to_string(), "see /openapi.json for what may be asked")
+    })
+}
+
+async fn replay(State(parts): State<Parts>, request: Request) -> Response {
+    let request: ReplayRequest = match asked(&parts, request).await {
+        Ok(request) => request,
+        Err(refusal) => return refusal,
+    };
     let lanes = request.run(parts.store.as_ref(), parts.clock.now()).await;
     answer(lanes.map(|lanes| json!({"lanes": lanes})))
 }
 
-async fn forget(State(parts): State<Parts>, Json(request): Json<ForgetRequest>) -> Response {
+async fn forget(State(parts): State<Parts>, request: Request) -> Response {
+    let request: ForgetRequest = match asked(&parts, request).await {
+        Ok(request) => request,
+        Err(refusal) => return refusal,
+    };
     let forgotten: Result<Forgotten> = parts.store.forget(&request.client_id).await;
     answer(forgotten)
 }
 
-async fn export(State(parts): State<Parts>, Json(request): Json<ExportRequest>) -> Response {
+async fn export(State(parts): State<Parts>, request: Request) -> Response {
+    let request: ExportRequest = match asked(&parts, request).await {
+        Ok(request) => request,
+        Err(refusal) => return refusal,
+    };
     answer(request.run(parts.store.as_ref()).await)
 }
 

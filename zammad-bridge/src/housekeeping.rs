@@ -1,4 +1,5 @@
-//! What has to be done from time to time: calls whose end never came are closed, old records deleted.
+//! What has to be done from time to time: calls whose end never came are closed, old records deleted, and a store that
+//! fails is tried again.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,12 +9,38 @@ use tracing::{info, warn};
 
 use crate::clock::Clock;
 use crate::metrics::Metrics;
-use crate::store::{CallStore, Swept};
+use crate::receive::{Receiver, STORE_GRACE};
+use crate::store::{CallStore, StoreHealth, Swept};
 
 /// How often it is looked.
 pub const HOUSEKEEPING_INTERVAL: Duration = Duration::from_secs(60);
 /// How many records are closed or deleted in one go; others may write in between.
 pub const RECORDS_AT_A_TIME: usize = 500;
+/// How often a store that fails, or is too slow, is tried without a call having to find out.
+pub const PROBE_INTERVAL: Duration = Duration::from_secs(5);
+
+/// Tries the store as long as it is said to fail, so that `/readyz` turns green without traffic, until it is dropped. One
+/// try at a time: a disk that hangs gets no queue of them.
+pub async fn watch_store(store: Arc<dyn CallStore>, receiver: Receiver, clock: Arc<dyn Clock>) {
+    loop {
+        tokio::time::sleep(PROBE_INTERVAL).await;
+        let seen_failing = receiver.store_watch.failing_since().is_some();
+        if !seen_failing && store.health() == StoreHealth::Working {
+            continue;
+        }
+        let began = clock.now();
+        match store.probe().await {
+            Ok(()) if clock.now().saturating_since(began) <= STORE_GRACE => {
+                receiver.store_watch.works();
+                if seen_failing {
+                    info!("the store takes things again");
+                }
+            }
+            Ok(()) => warn!(grace_ms = STORE_GRACE.as_millis(), "the store works, but is too slow for calls to wait"),
+            Err(fault) => warn!(%fault, retry_s = PROBE_INTERVAL.as_secs(), "the store still fails"),
+        }
+    }
+}
 
 /// Closes and deletes, until it is dropped.
 pub async fn keep_house(

@@ -91,3 +91,42 @@ pub fn innermost_cause(error: &(dyn StdError + 'static)) -> String {
     }
     innermost.to_string()
 }
+
+/// Whether a cause is about TLS, in rustls' words.
+#[must_use]
+pub fn is_of_tls(problem: &str) -> bool {
+    ["certificate", "TLS", "received fatal alert", "corrupt message", "HandshakeFailure"]
+        .iter()
+        .any(|words| problem.contains(words))
+}
+
+/// Why somebody was not reached.
+#[cfg(feature = "bridge")]
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Unreached {
+    /// There is no connection.
+    Connection(String),
+    /// There is one, but no TLS that holds.
+    Tls(String),
+}
+
+/// Connects to where `url` leads, and for `https` shakes hands with the certificate verified. Nothing is sent.
+///
+/// # Errors
+///
+/// [`Unreached`], in the words of the system or of rustls. There is no time limit.
+#[cfg(feature = "bridge")]
+pub async fn reach(url: &url::Url, extra_ca_pem: Option<&str>) -> Result<(), Unreached> {
+    let host = url.host_str().unwrap_or_default().trim_start_matches('[').trim_end_matches(']').to_owned();
+    let port = url.port_or_known_default().unwrap_or(443);
+    let stream = tokio::net::TcpStream::connect((host.as_str(), port));
+    let stream = stream.await.map_err(|error| Unreached::Connection(error.to_string()))?;
+    if url.scheme() != "https" {
+        return Ok(());
+    }
+    let tls = |problem: String| Unreached::Tls(problem);
+    let config = tls_config("", extra_ca_pem).map_err(|fault| tls(fault.problem))?;
+    let name = rustls::pki_types::ServerName::try_from(host).map_err(|error| tls(error.to_string()))?;
+    let connector = tokio_rustls::TlsConnector::from(Arc::new(config));
+    connector.connect(name, stream).await.map(drop).map_err(|error| tls(error.to_string()))
+}

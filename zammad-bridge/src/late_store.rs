@@ -150,6 +150,10 @@ impl CallStore for LateStore {
         self.inner().health()
     }
 
+    async fn probe(&self) -> Result<()> {
+        self.inner().probe().await
+    }
+
     fn schema_version(&self) -> u32 {
         self.inner().schema_version()
     }

@@ -16,6 +16,8 @@
 //! | [`config`] | settings from flags, environment, `.env` and TOML, all problems told at once |
 //! | [`bridge`], [`housekeeping`] | everything together: what `codex-zammad-bridge serve` runs |
 //! | [`admin`], [`metrics`] | the admin page, health, the list of calls; what is counted |
+//! | [`listener`] | connections: how many there may be, and how long each may say nothing |
+//! | [`tally`] | wrong tokens and the like, counted by where they come from |
 //! | [`control`] | what commands ask of a bridge that runs |
 //! | `client` | the port `CallRecordSink` over HTTP, for programs that report their calls (feature `client`, without the rest) |
 //! | [`clock`], [`error`] | time that comes in from outside; what can go wrong and what to do |
@@ -55,6 +57,8 @@ pub mod http_client;
 #[cfg(feature = "bridge")]
 pub mod late_store;
 #[cfg(feature = "bridge")]
+pub mod listener;
+#[cfg(feature = "bridge")]
 pub mod metrics;
 #[cfg(feature = "bridge")]
 pub mod receive;
@@ -62,6 +66,8 @@ pub mod receive;
 pub mod record;
 #[cfg(feature = "bridge")]
 pub mod store;
+#[cfg(feature = "bridge")]
+pub mod tally;
 
 #[cfg(feature = "bridge")]
 pub use error::{Error, Result};

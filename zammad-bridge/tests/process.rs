@@ -2,71 +2,23 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod scene;
+
 use std::collections::HashMap;
 use std::fs;
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use codex_core_sip::random::{Random as _, SeededRandom};
-use codex_e2e::bridge::Bridge;
-use codex_e2e::jambonz::WEBHOOK_SECRET;
 use codex_e2e::jambonz_webhooks::{CALL_HOOK, Call, STATUS_HOOK, Sender, recorded};
 use codex_e2e::raw_http;
 use codex_e2e::zammad::{CallState, Fault, ZammadServer};
-use serde_json::{Value, json};
-use tempfile::TempDir;
+use serde_json::json;
 
-const ADMIN_TOKEN: &str = "admin-token-0001-of-the-tests";
-const VERBS: &str = r#"[{"verb":"say","text":"hello"}]"#;
+use scene::{ADMIN_TOKEN, DEADLINE, POLL, admin_get, bridge, has_ended, post_course, unix_seconds, wait};
+
 const CONCURRENCY: usize = 3;
-/// How long between two looks at something that is waited for.
-const POLL: Duration = Duration::from_millis(10);
-/// What must happen happens in this time.
-const DEADLINE: Duration = Duration::from_secs(60);
-
-#[expect(clippy::disallowed_methods, reason = "the bridge under test reads the real clock")]
-fn unix_seconds() -> u64 {
-    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs()
-}
-
-/// A bridge that is not started yet, with verbs of its own, signed hooks and an admin token.
-fn bridge(folder: &TempDir, zammad: &ZammadServer) -> Bridge {
-    let verbs = folder.path().join("verbs.json");
-    fs::write(&verbs, VERBS).unwrap();
-    Bridge::new(Path::new(env!("CARGO_BIN_EXE_codex-zammad-bridge")), folder.path())
-        .unwrap()
-        .with("ZAMMAD_CTI_URL", &zammad.cti_url())
-        .with("ZAMMAD_BACKOFF_MS", "20")
-        .with("JAMBONZ_WEBHOOK_SECRET", WEBHOOK_SECRET)
-        .with("BRIDGE_ADMIN_TOKEN", ADMIN_TOKEN)
-        .with("VERBS_FILE", &verbs.display().to_string())
-}
-
-/// Waits until the stand-in is as wanted, or tells what the bridge has logged.
-async fn wait(zammad: &ZammadServer, bridge: &Bridge, what: &str, wanted: impl Fn(&ZammadServer) -> bool) {
-    if tokio::time::timeout(DEADLINE, zammad.wait_until(wanted)).await.is_err() {
-        panic!("{what}: not within {DEADLINE:?}; Zammad has {:?}\n{}", zammad.counts(), bridge.log());
-    }
-}
-
-async fn post_course(sender: &mut Sender, call: &Call) {
-    for body in call.course() {
-        let answer = sender.post(STATUS_HOOK, &body, unix_seconds()).await.unwrap();
-        assert_eq!(answer.status, 200, "{}", answer.text());
-    }
-}
-
-async fn admin_get(bridge: &Bridge, path: &str) -> Value {
-    let bearer = format!("Bearer {ADMIN_TOKEN}");
-    let request = raw_http::request("GET", path, &[("Authorization", &bearer)], b"");
-    raw_http::exchange(bridge.address(), &request).await.unwrap().json().unwrap()
-}
-
-fn has_ended(zammad: &ZammadServer, call_id: &str) -> bool {
-    zammad.row(call_id).is_some_and(|row| row.state == CallState::Hangup)
-}
 
 #[tokio::test]
 async fn recorded_requests_become_the_row_that_an_agent_reads() {
@@ -397,6 +349,8 @@ async fn a_full_disk_stops_no_call_and_what_was_acknowledged_arrives() {
     assert_eq!((answer.status, &answer.json().unwrap()[0]["verb"]), (200, &json!("tag")), "a call goes on");
 
     fs::remove_file(&filler).unwrap();
+    // Without any traffic: it tries by itself.
+    bridge.wait_for("/readyz", |answer| answer.status == 200).await;
     let last = Call::numbered(10_000);
     let taken = async {
         while sender.post(STATUS_HOOK, &last.course()[0], unix_seconds()).await.unwrap().status != 200 {

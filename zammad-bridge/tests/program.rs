@@ -10,7 +10,7 @@ use codex_e2e::jambonz::{self, ACCOUNT_KEY, ACCOUNT_SID, HELLO_WORLD, JambonzApi
 use codex_e2e::jambonz_webhooks::recorded;
 use codex_e2e::raw_http;
 use codex_e2e::zammad::ZammadServer;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_codex-zammad-bridge");
 
@@ -143,6 +143,69 @@ async fn recorded_requests_reach_zammad_and_commands_ask_the_bridge_that_runs() 
         assert!(!log.contains(secret), "{secret} is in the log:\n{log}");
     }
     assert!(log.contains("the bridge has stopped"), "{log}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn setup_brings_back_the_logins_that_hooks_had() {
+    let folder = tempfile::tempdir().unwrap();
+    let api = JambonzApi::start().await.unwrap();
+    let base = api.base_url();
+    let hook = |path: &str, username: Value, password: Value| {
+        json!({"webhook_sid": "11111111-0000-4000-8000-000000000001", "url": format!("https://bot.example.com/{path}"),
+               "method": "POST", "username": username, "password": password})
+    };
+    api.set_property(HELLO_WORLD, "call_hook", hook("call", "bot".into(), "S3CRET-old".into()));
+    api.set_property(HELLO_WORLD, "call_status_hook", hook("status", Value::Null, Value::Null));
+    let settings = [
+        ("JAMBONZ_API_BASE_URL", base.as_str()),
+        ("JAMBONZ_API_KEY", ACCOUNT_KEY),
+        ("JAMBONZ_ACCOUNT_SID", ACCOUNT_SID),
+        ("BRIDGE_PUBLIC_URL", "https://bridge.example.com"),
+        ("JAMBONZ_HOOK_USERNAME", "bridge"),
+        ("JAMBONZ_HOOK_PASSWORD", "S3CRET-new"),
+    ];
+    let login = |name: &str| {
+        let hook = &api.application(HELLO_WORLD).unwrap()[name];
+        (hook["username"].clone(), hook["password"].clone())
+    };
+    let done = run_beside(folder.path(), &settings, &["setup", "--application", "hello world"]).await;
+    assert!(done.status.success(), "{}", text(&done.stderr));
+    for name in ["call_hook", "call_status_hook"] {
+        assert_eq!(login(name), ("bridge".into(), "S3CRET-new".into()), "{name}");
+    }
+    let memory = folder.path().join(format!("zammad-bridge-setup-{HELLO_WORLD}.json"));
+    let mode = std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(&memory).unwrap().permissions());
+    assert_eq!(mode & 0o777, 0o600, "it holds passwords");
+    let undone = run_beside(folder.path(), &settings, &["setup", "--application", "hello world", "--undo"]).await;
+    assert!(undone.status.success(), "{}", text(&undone.stderr));
+    assert_eq!(login("call_hook"), ("bot".into(), "S3CRET-old".into()));
+    assert_eq!(login("call_status_hook"), (Value::Null, Value::Null));
+    assert!(!memory.exists());
+    for output in [&done, &undone] {
+        assert!(!(text(&output.stdout) + &text(&output.stderr)).contains("S3CRET"));
+    }
+    // A memory of an older version knows no logins: they stay what they are.
+    let old = json!({"application_sid": HELLO_WORLD, "name": "hello world", "call_hook": "https://old.example.com/call",
+                     "call_status_hook": null});
+    std::fs::write(&memory, old.to_string()).unwrap();
+    let undone = run_beside(folder.path(), &settings, &["setup", "--application", "hello world", "--undo"]).await;
+    assert!(undone.status.success(), "{}", text(&undone.stderr));
+    assert_eq!(api.application(HELLO_WORLD).unwrap()["call_hook"]["url"], "https://old.example.com/call");
+    assert_eq!(login("call_hook"), ("bot".into(), "S3CRET-old".into()));
+}
+
+#[test]
+fn commands_make_no_store_by_looking() {
+    let folder = tempfile::tempdir().unwrap();
+    for arguments in [&["status"][..], &["replay"], &["export"], &["forget", "--client-id", "a"]] {
+        let output = run(folder.path(), &[], arguments);
+        let said = text(&output.stderr);
+        assert!(
+            !output.status.success() && said.contains("there is no store zammad-bridge.db"),
+            "{arguments:?}: {said}"
+        );
+    }
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]

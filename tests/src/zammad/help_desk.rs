@@ -13,6 +13,8 @@ pub struct Permissions {
     pub ticket_agent: bool,
     /// `cti.agent`
     pub cti_agent: bool,
+    /// `admin.group`, which alone lists groups.
+    pub admin_group: bool,
 }
 
 /// A user.
@@ -103,6 +105,8 @@ const AGENT_ID: u64 = 3;
 pub(super) struct HelpDesk {
     pub(super) api_token: String,
     pub(super) permissions: Permissions,
+    /// Groups in which the agent may do everything.
+    pub(super) groups_of_agent: Vec<String>,
     pub(super) users: Vec<User>,
     pub(super) tickets: Vec<Ticket>,
     pub(super) articles: Vec<Article>,
@@ -123,7 +127,8 @@ impl HelpDesk {
         };
         Self {
             api_token: api_token.to_owned(),
-            permissions: Permissions { ticket_agent: true, cti_agent: true },
+            permissions: Permissions { ticket_agent: true, cti_agent: true, admin_group: false },
+            groups_of_agent: GROUPS.map(str::to_owned).to_vec(),
             users: vec![agent],
             tickets: Vec::new(),
             articles: Vec::new(),
@@ -175,15 +180,19 @@ impl HelpDesk {
         let path = request.path();
         let parts: Vec<&str> = path.trim_matches('/').split('/').skip(2).collect();
         let method = request.method.as_str();
-        let needs_agent = !matches!(parts.as_slice(), ["users", "me"] | ["cti", ..]);
-        if (needs_agent && !self.permissions.ticket_agent)
-            || (parts.first() == Some(&"cti") && !self.permissions.cti_agent)
-        {
+        // Who is no agent gets a list of tickets all the same: an empty one, of the tickets that may be seen.
+        let is_open = matches!((method, parts.as_slice()), (_, ["users", "me"]) | ("GET", ["tickets"]));
+        let is_allowed = match parts.as_slice() {
+            ["cti", ..] => self.permissions.cti_agent,
+            ["groups", ..] => self.permissions.admin_group,
+            _ => is_open || self.permissions.ticket_agent,
+        };
+        if !is_allowed {
             return error(403, "Not authorized");
         }
         let number = |text: &str| text.parse::<u64>().unwrap_or(0);
         match (method, parts.as_slice()) {
-            ("GET", ["users", "me"]) => Answer::json(200, &self.users[0].json()),
+            ("GET", ["users", "me"]) => Answer::json(200, &self.me(is_set(request.query(), "expand"))),
             ("GET", ["users", "search"]) => self.search_users(request.query()),
             ("GET", ["users", id]) => match self.users.iter().find(|user| user.id == number(id)) {
                 Some(user) => Answer::json(200, &user.json()),
@@ -201,6 +210,7 @@ impl HelpDesk {
                 let group = |(at, name): (usize, &&str)| json!({"id": at + 1, "name": name, "active": true});
                 Answer::json(200, &GROUPS.iter().enumerate().map(group).collect())
             }
+            ("GET", ["tickets"]) => self.list_tickets(request.query()),
             ("GET", ["tickets", "search"]) => self.search_tickets(request.query()),
             ("POST", ["tickets"]) => self.make_ticket(request, parameters, now),
             ("GET", ["tickets", id]) => match self.tickets.iter().find(|ticket| ticket.id == number(id)) {
@@ -233,6 +243,25 @@ impl HelpDesk {
             },
             _ => error(404, &format!("No route matches [{method}] {path}")),
         }
+    }
+
+    /// The token's user; with `expand` with the names of roles and with the rights in groups that are the user's own.
+    fn me(&self, expand: bool) -> Value {
+        let mut me = self.users[0].json();
+        if expand {
+            me["roles"] = json!(["Agent"]);
+            me["groups"] = self.groups_of_agent.iter().map(|group| (group.clone(), json!(["full"]))).collect();
+        }
+        me
+    }
+
+    /// `GET /api/v1/tickets`: all that may be seen, oldest first, by pages.
+    fn list_tickets(&self, query: &str) -> Answer {
+        let page = query_value(query, "page").and_then(|page| page.parse::<usize>().ok()).unwrap_or(1).max(1);
+        let (size, expand) = (limit(query), is_set(query, "expand"));
+        let seen = if self.permissions.ticket_agent { self.tickets.as_slice() } else { &[] };
+        let shown = seen.iter().skip((page - 1).saturating_mul(size)).take(size);
+        Answer::json(200, &shown.map(|ticket| self.ticket_json(ticket, expand)).collect())
     }
 
     fn search_users(&self, query: &str) -> Answer {

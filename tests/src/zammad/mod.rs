@@ -157,6 +157,7 @@ struct State {
     fault: Option<Fault>,
     fault_every: Option<(u64, Fault)>,
     call_faults: HashMap<String, Fault>,
+    rest_faults: Vec<(String, String, Fault)>,
     delay: Duration,
 }
 
@@ -229,6 +230,7 @@ impl ZammadServer {
             fault: None,
             fault_every: None,
             call_faults: HashMap::new(),
+            rest_faults: Vec::new(),
             delay: Duration::ZERO,
         };
         let shared = Arc::new(Shared {
@@ -281,6 +283,11 @@ impl ZammadServer {
         self.shared.state().desk.permissions = permissions;
     }
 
+    /// Sets in which groups the owner of the API token may make tickets.
+    pub fn set_groups_of_agent(&self, groups: &[&str]) {
+        self.shared.state().desk.groups_of_agent = groups.iter().map(|group| (*group).to_owned()).collect();
+    }
+
     /// Calls from here are answered with `reject`.
     pub fn block_caller(&self, from: &str) {
         self.shared.state().cti.blocked_callers.push(from.to_owned());
@@ -323,6 +330,11 @@ impl ZammadServer {
             Some(fault) => state.call_faults.insert(call_id.to_owned(), fault),
             None => state.call_faults.remove(call_id),
         };
+    }
+
+    /// The next REST request with this method and path meets this; several wait in line.
+    pub fn fault_next_rest(&self, method: &str, path: &str, fault: Fault) {
+        self.shared.state().rest_faults.push((method.to_owned(), path.to_owned(), fault));
     }
 
     /// How long each request takes.
@@ -554,7 +566,7 @@ impl State {
         }
         let token = request.path().strip_prefix("/api/v1/cti/").filter(|token| !token.contains('/') && *token != "log");
         let Some(token) = token.filter(|_| request.method == "POST").map(str::to_owned) else {
-            let fault = self.fault_of(None);
+            let fault = self.fault_of_rest(&request).or_else(|| self.fault_of(None));
             let answer = match refusal(fault.as_ref()) {
                 Some(answer) => answer,
                 None => {
@@ -594,6 +606,12 @@ impl State {
             self.cti_requests.push(CtiRequest { parameters: parameters.unwrap_or_default(), done, status });
         }
         (answer, fault)
+    }
+
+    fn fault_of_rest(&mut self, request: &Request) -> Option<Fault> {
+        let is_it = |(method, path, _): &(String, String, Fault)| *method == request.method && path == request.path();
+        let at = self.rest_faults.iter().position(is_it)?;
+        Some(self.rest_faults.remove(at).2)
     }
 
     fn fault_of(&mut self, call_id: Option<&str>) -> Option<Fault> {

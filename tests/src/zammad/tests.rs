@@ -193,10 +193,41 @@ async fn a_token_of_the_right_kind_is_wanted() {
     let told = ask(&[ACCEPT, ("Authorization", "Token token=wrong")]).await;
     assert_eq!((told.status, told.json().unwrap()["error"].as_str()), (401, Some("Can't find User for Token")));
     assert_eq!(ask(&[ACCEPT, AUTHORIZATION]).await.json().unwrap()["login"], "agent@example.com");
-    zammad.set_permissions(Permissions { ticket_agent: false, cti_agent: false });
+    zammad.set_permissions(Permissions { ticket_agent: false, cti_agent: false, admin_group: false });
     for target in ["/api/v1/users/search?query=a", "/api/v1/tickets/search?query=a", "/api/v1/cti/log"] {
         assert_eq!(rest(&zammad, "GET", target, Value::Null).await.status, 403, "{target}");
     }
+    assert_eq!(rest(&zammad, "GET", "/api/v1/users/me", Value::Null).await.status, 200);
+}
+
+#[tokio::test]
+async fn what_a_token_may_see_depends_on_its_permissions() {
+    let zammad = ZammadServer::start().await.unwrap();
+    for title in ["one", "two", "three"] {
+        let article = json!({"type": "note", "body": "text"});
+        let ticket =
+            json!({"title": title, "group": "Users", "customer_id": "guess:a@example.com", "article": article});
+        assert_eq!(rest(&zammad, "POST", "/api/v1/tickets", ticket).await.status, 201);
+    }
+    let titles = async |query: &str| -> Vec<String> {
+        let told = rest(&zammad, "GET", &format!("/api/v1/tickets{query}"), Value::Null).await;
+        assert_eq!(told.status, 200, "{query}");
+        let list = told.json().unwrap();
+        list.as_array().unwrap().iter().map(|ticket| ticket["title"].as_str().unwrap().to_owned()).collect()
+    };
+    assert_eq!(titles("").await, ["one", "two", "three"]);
+    assert_eq!(titles("?page=2&per_page=2&expand=true").await, ["three"]);
+    let me = rest(&zammad, "GET", "/api/v1/users/me?expand=true", Value::Null).await.json().unwrap();
+    assert_eq!(me["groups"], json!({"Users": ["full"], "Calls": ["full"]}));
+    let groups = async || rest(&zammad, "GET", "/api/v1/groups", Value::Null).await.status;
+    assert_eq!(groups().await, 403, "an agent may not list them");
+    zammad.set_permissions(Permissions { ticket_agent: false, cti_agent: true, admin_group: true });
+    assert_eq!(groups().await, 200);
+    assert_eq!(titles("").await, [""; 0], "an empty list and no refusal");
+    assert_eq!(rest(&zammad, "GET", "/api/v1/users/search?query=a", Value::Null).await.status, 403);
+    zammad.fault_next_rest("GET", "/api/v1/users/me", Fault::status(502));
+    assert_eq!(titles("").await.len(), 0, "the fault waits for its request");
+    assert_eq!(rest(&zammad, "GET", "/api/v1/users/me", Value::Null).await.status, 502);
     assert_eq!(rest(&zammad, "GET", "/api/v1/users/me", Value::Null).await.status, 200);
 }
 

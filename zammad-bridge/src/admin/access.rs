@@ -11,7 +11,9 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use axum::Extension;
 use axum::body::Bytes;
+use axum::extract::rejection::BytesRejection;
 use axum::extract::{ConnectInfo, Request, State};
 use axum::http::{HeaderMap, Method, StatusCode, header};
 use axum::middleware::Next;
@@ -22,9 +24,11 @@ use serde::Deserialize;
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
+use tokio::sync::watch;
 
 use super::{Admin, refuse};
 use crate::clock::UnixMillis;
+use crate::tally::{Place, Tally, comes_through_proxy};
 
 /// The name of the session's cookie.
 pub const COOKIE: &str = "zammad_bridge_session";
@@ -34,10 +38,6 @@ pub const CSRF_HEADER: &str = "x-csrf-token";
 pub const SESSION_LASTS: Duration = Duration::from_secs(12 * 3600);
 /// How many sessions there may be; the one unused longest goes.
 const MAX_SESSIONS: usize = 64;
-/// How many wrong tokens are looked at in [`LOGIN_WINDOW`]; after that all are refused until it is over.
-const MAX_WRONG_LOGINS: u32 = 10;
-/// The time in which wrong tokens are counted.
-const LOGIN_WINDOW: Duration = Duration::from_secs(60);
 /// Characters of a session's name and of its CSRF token: more than 200 bits.
 const NAME_CHARACTERS: usize = 43;
 
@@ -62,15 +62,20 @@ impl fmt::Debug for AdminSettings {
 /// Where people get in.
 pub(super) struct Access {
     settings: AdminSettings,
+    guesses: Arc<Tally>,
     state: Mutex<Inside>,
+    /// Moves when somebody has logged out.
+    left: watch::Sender<u64>,
 }
 
 struct Inside {
     random: Box<dyn Random>,
     sessions: Vec<Session>,
-    wrong_since: UnixMillis,
-    wrong: u32,
 }
+
+/// A session, without its name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct SessionHash([u8; 32]);
 
 struct Session {
     /// Of the name, so that a dump of memory or a slow comparison tells nothing.
@@ -95,9 +100,9 @@ enum LogIn {
 }
 
 impl Access {
-    pub(super) fn new(settings: AdminSettings, random: Box<dyn Random>) -> Self {
-        let state = Inside { random, sessions: Vec::new(), wrong_since: UnixMillis::ZERO, wrong: 0 };
-        Self { settings, state: Mutex::new(state) }
+    pub(super) fn new(settings: AdminSettings, random: Box<dyn Random>, guesses: Arc<Tally>) -> Self {
+        let state = Inside { random, sessions: Vec::new() };
+        Self { settings, guesses, state: Mutex::new(state), left: watch::Sender::new(0) }
     }
 
     fn state(&self) -> MutexGuard<'_, Inside> {
@@ -109,23 +114,18 @@ impl Access {
         hash(offered).ct_eq(&hash(token.expose_secret())).into()
     }
 
-    fn log_in(&self, offered: &str, now: UnixMillis) -> LogIn {
+    fn log_in(&self, offered: &str, place: Place, now: UnixMillis) -> LogIn {
         if self.settings.token.is_none() {
             return LogIn::Closed;
         }
-        let mut state = self.state();
-        if now.saturating_since(state.wrong_since) >= LOGIN_WINDOW {
-            state.wrong_since = now;
-            state.wrong = 0;
-        }
-        if state.wrong >= MAX_WRONG_LOGINS {
-            let left = LOGIN_WINDOW.saturating_sub(now.saturating_since(state.wrong_since));
-            return LogIn::TooMany { retry_after_s: left.as_secs() + 1 };
+        if let Some(retry_after_s) = self.guesses.closed_for_s(place, now) {
+            return LogIn::TooMany { retry_after_s };
         }
         if !self.is_token(offered) {
-            state.wrong += 1;
+            self.guesses.count(place, now);
             return LogIn::Wrong;
         }
+        let mut state = self.state();
         let name = state.random.alphanumerics(NAME_CHARACTERS);
         let csrf = state.random.alphanumerics(NAME_CHARACTERS);
         state.sessions.retain(|session| now.saturating_since(session.used) < SESSION_LASTS);
@@ -155,17 +155,35 @@ impl Access {
         if let Some(name) = cookie(headers) {
             let hash = hash(name);
             self.state().sessions.retain(|session| session.hash != hash);
+            self.left.send_modify(|count| *count = count.wrapping_add(1));
         }
+    }
+
+    /// The session by which a request was let in; `None` if it carries the token itself.
+    pub(super) fn session_of(headers: &HeaderMap) -> Option<SessionHash> {
+        if bearer(headers).is_some() {
+            return None;
+        }
+        cookie(headers).map(|name| SessionHash(hash(name)))
+    }
+
+    /// Whether a session goes on. Asking does not prolong it.
+    pub(super) fn goes_on(&self, session: SessionHash, now: UnixMillis) -> bool {
+        self.state().sessions.iter().any(|own| own.hash == session.0 && now.saturating_since(own.used) < SESSION_LASTS)
+    }
+
+    /// Changes when somebody has logged out.
+    pub(super) fn left(&self) -> watch::Receiver<u64> {
+        self.left.subscribe()
     }
 
     /// Whether a request comes from this machine, or may come from elsewhere.
     fn is_near_enough(&self, peer: Option<SocketAddr>, headers: &HeaderMap) -> bool {
-        const OF_PROXIES: [&str; 4] = ["forwarded", "x-forwarded-for", "x-real-ip", "via"];
         if self.settings.allow_remote {
             return true;
         }
         peer.is_some_and(|peer| peer.ip().to_canonical().is_loopback())
-            && !OF_PROXIES.iter().any(|name| headers.contains_key(*name))
+            && !comes_through_proxy(headers)
             && headers.get(header::HOST).and_then(|host| host.to_str().ok()).is_some_and(is_own_name)
     }
 }
@@ -220,7 +238,14 @@ fn too_far() -> Response {
     )
 }
 
-fn peer_of(request: &Request) -> Option<SocketAddr> {
+/// 429 for whoever has offered too many wrong tokens.
+pub(crate) fn too_many(retry_after_s: u64) -> Response {
+    let mut answer = refuse(StatusCode::TOO_MANY_REQUESTS, "too many wrong tokens", "wait a minute and try again");
+    answer.headers_mut().insert(header::RETRY_AFTER, retry_after_s.into());
+    answer
+}
+
+pub(crate) fn peer_of(request: &Request) -> Option<SocketAddr> {
     request.extensions().get::<ConnectInfo<SocketAddr>>().map(|ConnectInfo(peer)| *peer)
 }
 
@@ -247,9 +272,14 @@ pub(super) async fn require_login(State(admin): State<Arc<Admin>>, request: Requ
         );
     }
     if let Some(token) = bearer(headers) {
+        let (place, now) = (Place::of(peer_of(&request), headers), admin.clock.now());
+        if let Some(retry_after_s) = admin.access.guesses.closed_for_s(place, now) {
+            return too_many(retry_after_s);
+        }
         if admin.access.is_token(token) {
             return next.run(request).await;
         }
+        admin.access.guesses.count(place, now);
         return refuse(StatusCode::UNAUTHORIZED, "the bearer token is wrong", "send the value of BRIDGE_ADMIN_TOKEN");
     }
     let Some(csrf) = admin.access.session(headers, admin.clock.now()) else {
@@ -287,7 +317,16 @@ struct Offered {
 }
 
 /// `POST /admin/login`
-pub(super) async fn log_in(State(admin): State<Arc<Admin>>, headers: HeaderMap, body: Bytes) -> Response {
+pub(super) async fn log_in(
+    State(admin): State<Arc<Admin>>,
+    peer: Option<Extension<ConnectInfo<SocketAddr>>>,
+    headers: HeaderMap,
+    body: Result<Bytes, BytesRejection>,
+) -> Response {
+    let body = match body {
+        Ok(body) => body,
+        Err(rejection) => return refuse(rejection.status(), &rejection.body_text(), "send the token alone"),
+    };
     // A form of another site cannot have this type.
     let is_json = headers
         .get(header::CONTENT_TYPE)
@@ -297,7 +336,8 @@ pub(super) async fn log_in(State(admin): State<Arc<Admin>>, headers: HeaderMap, 
     let Some(offered) = offered else {
         return refuse(StatusCode::BAD_REQUEST, "no login", r#"send {"token":"…"} as application/json"#);
     };
-    match admin.access.log_in(&offered.token, admin.clock.now()) {
+    let place = Place::of(peer.map(|Extension(ConnectInfo(peer))| peer), &headers);
+    match admin.access.log_in(&offered.token, place, admin.clock.now()) {
         LogIn::In { name, csrf } => {
             tracing::info!("somebody logged in to the admin page");
             let secure = headers.get("x-forwarded-proto").is_some_and(|value| value == "https");
@@ -313,12 +353,7 @@ pub(super) async fn log_in(State(admin): State<Arc<Admin>>, headers: HeaderMap, 
             tracing::warn!("a wrong token was offered to the admin page");
             refuse(StatusCode::UNAUTHORIZED, "the token is wrong", "it is the value of BRIDGE_ADMIN_TOKEN")
         }
-        LogIn::TooMany { retry_after_s } => {
-            let mut answer =
-                refuse(StatusCode::TOO_MANY_REQUESTS, "too many wrong tokens", "wait a minute and try again");
-            answer.headers_mut().insert(header::RETRY_AFTER, retry_after_s.into());
-            answer
-        }
+        LogIn::TooMany { retry_after_s } => too_many(retry_after_s),
         LogIn::Closed => refuse(
             StatusCode::FORBIDDEN,
             "no BRIDGE_ADMIN_TOKEN is set",
@@ -337,11 +372,17 @@ pub(super) async fn log_out(State(admin): State<Arc<Admin>>, headers: HeaderMap)
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::tally::{MAX_WRONG, WINDOW};
     use codex_core_sip::random::SeededRandom;
 
     fn access(allow_remote: bool) -> Access {
         let settings = AdminSettings { token: Some("a long enough token".into()), allow_remote };
-        Access::new(settings, Box::new(SeededRandom::new(1)))
+        Access::new(settings, Box::new(SeededRandom::new(1)), Arc::default())
+    }
+
+    /// Straight from this machine.
+    fn here() -> Place {
+        Place::of(Some("127.0.0.1:4000".parse().unwrap()), &HeaderMap::new())
     }
 
     fn headers(pairs: &[(&'static str, &str)]) -> HeaderMap {
@@ -372,7 +413,7 @@ mod tests {
     fn a_session_is_found_by_its_cookie_until_it_is_left_alone_too_long() {
         let access = access(false);
         let start = UnixMillis::new(1_000_000);
-        let LogIn::In { name, csrf } = access.log_in("a long enough token", start) else { panic!("refused") };
+        let LogIn::In { name, csrf } = access.log_in("a long enough token", here(), start) else { panic!("refused") };
         assert_ne!(name, csrf);
         let cookie = format!("other=1; {COOKIE}={name}");
         let own = headers(&[("cookie", cookie.as_str())]);
@@ -382,35 +423,41 @@ mod tests {
         assert_eq!(access.session(&own, start + half + half + SESSION_LASTS), None);
         assert_eq!(access.session(&headers(&[("cookie", "zammad_bridge_session=guess")]), start), None);
         assert_eq!(access.session(&HeaderMap::new(), start), None);
+        let hash = Access::session_of(&own).unwrap();
+        let (last, left) = (start + half + half, access.left());
+        assert!(access.goes_on(hash, last) && !access.goes_on(hash, last + SESSION_LASTS));
         access.log_out(&own);
         assert_eq!(access.session(&own, start), None);
+        assert!(!access.goes_on(hash, last) && left.has_changed().unwrap());
     }
 
     #[test]
     fn wrong_tokens_are_counted_and_then_all_are_refused_for_a_while() {
         let access = access(false);
         let start = UnixMillis::new(1_000_000);
-        for _ in 0..MAX_WRONG_LOGINS {
-            assert_eq!(access.log_in("guess", start), LogIn::Wrong);
+        for _ in 0..MAX_WRONG {
+            assert_eq!(access.log_in("guess", here(), start), LogIn::Wrong);
         }
-        let LogIn::TooMany { retry_after_s } = access.log_in("a long enough token", start) else { panic!("let in") };
-        assert_eq!(retry_after_s, LOGIN_WINDOW.as_secs() + 1);
-        assert!(matches!(access.log_in("a long enough token", start + LOGIN_WINDOW), LogIn::In { .. }));
+        let LogIn::TooMany { retry_after_s } = access.log_in("a long enough token", here(), start) else {
+            panic!("let in")
+        };
+        assert_eq!(retry_after_s, WINDOW.as_secs() + 1);
+        assert!(matches!(access.log_in("a long enough token", here(), start + WINDOW), LogIn::In { .. }));
     }
 
     #[test]
     fn without_a_token_nobody_gets_in() {
-        let access = Access::new(AdminSettings::default(), Box::new(SeededRandom::new(1)));
-        assert_eq!(access.log_in("", UnixMillis::ZERO), LogIn::Closed);
+        let access = Access::new(AdminSettings::default(), Box::new(SeededRandom::new(1)), Arc::default());
+        assert_eq!(access.log_in("", here(), UnixMillis::ZERO), LogIn::Closed);
         assert!(!access.is_token(""));
     }
 
     #[test]
     fn sessions_are_bounded() {
         let access = access(false);
-        let first = access.log_in("a long enough token", UnixMillis::new(1));
+        let first = access.log_in("a long enough token", here(), UnixMillis::new(1));
         for at in 0..MAX_SESSIONS as i64 {
-            access.log_in("a long enough token", UnixMillis::new(2 + at));
+            access.log_in("a long enough token", here(), UnixMillis::new(2 + at));
         }
         assert_eq!(access.state().sessions.len(), MAX_SESSIONS);
         let LogIn::In { name, .. } = first else { panic!("refused") };

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::body::Bytes;
+use axum::extract::rejection::BytesRejection;
 use axum::extract::{Path, Query, State};
 use axum::http::{StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
@@ -191,8 +192,8 @@ fn no_letters() -> Response {
 }
 
 /// `POST /admin/replay`
-pub(super) async fn replay(State(admin): State<Arc<Admin>>, body: Bytes) -> Response {
-    let Some(shelf) = letters(&body) else { return no_letters() };
+pub(super) async fn replay(State(admin): State<Arc<Admin>>, body: Result<Bytes, BytesRejection>) -> Response {
+    let Some(shelf) = body.ok().and_then(|body| letters(&body)) else { return no_letters() };
     match admin.store.replay(shelf, admin.clock.now()).await {
         Ok(lanes) => {
             tracing::info!(lanes, "dead letters are tried again");
@@ -203,8 +204,8 @@ pub(super) async fn replay(State(admin): State<Arc<Admin>>, body: Bytes) -> Resp
 }
 
 /// `POST /admin/discard`
-pub(super) async fn discard(State(admin): State<Arc<Admin>>, body: Bytes) -> Response {
-    let Some(shelf) = letters(&body) else { return no_letters() };
+pub(super) async fn discard(State(admin): State<Arc<Admin>>, body: Result<Bytes, BytesRejection>) -> Response {
+    let Some(shelf) = body.ok().and_then(|body| letters(&body)) else { return no_letters() };
     match admin.store.discard(shelf, admin.clock.now()).await {
         Ok(lanes) => {
             tracing::info!(lanes, "dead letters are given up");

@@ -1,7 +1,7 @@
 //! The stream of changes: server-sent events for the page.
 //!
 //! `figures` every second while the page is open, `health` when it changed, `call` for each call that changed, `reload` when
-//! more changed than is worth telling one by one.
+//! more changed than is worth telling one by one. It ends with the session that it was asked for with.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -9,16 +9,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::State;
-use axum::http::StatusCode;
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use futures_util::stream::{self, Stream};
 use serde_json::Value;
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::{RecvError, TryRecvError};
+use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio::time::{Interval, MissedTickBehavior, interval};
 
+use super::access::{Access, SessionHash};
 use super::calls::CallView;
 use super::{Admin, refuse};
 use crate::store::{RecordId, StoreChange};
@@ -38,12 +39,16 @@ struct Streaming {
     figures: Interval,
     ready_to_go: VecDeque<Event>,
     health: Option<Value>,
+    /// The session that it belongs to; none if it was asked for with the token.
+    session: Option<SessionHash>,
+    /// Changes when somebody has logged out.
+    left: watch::Receiver<u64>,
     /// The stream counts as open until this is dropped.
     _permit: OwnedSemaphorePermit,
 }
 
 /// `GET /admin/events`
-pub(super) async fn serve(State(admin): State<Arc<Admin>>) -> Response {
+pub(super) async fn serve(State(admin): State<Arc<Admin>>, headers: HeaderMap) -> Response {
     let Ok(permit) = Arc::clone(&admin.streams).try_acquire_owned() else {
         return refuse(
             StatusCode::SERVICE_UNAVAILABLE,
@@ -54,19 +59,31 @@ pub(super) async fn serve(State(admin): State<Arc<Admin>>) -> Response {
     let mut figures = interval(FIGURES_EVERY);
     figures.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let changes = admin.store.changes();
-    let streaming = Streaming { admin, changes, figures, ready_to_go: VecDeque::new(), health: None, _permit: permit };
+    let (session, left) = (Access::session_of(&headers), admin.access.left());
+    let ready_to_go = VecDeque::new();
+    let streaming = Streaming { admin, changes, figures, ready_to_go, health: None, session, left, _permit: permit };
     Sse::new(events(streaming)).keep_alive(KeepAlive::default()).into_response()
 }
 
 fn events(streaming: Streaming) -> impl Stream<Item = Result<Event, Infallible>> {
     stream::unfold(streaming, |mut streaming| async move {
         loop {
+            // Who has logged out is told nothing more.
+            if !streaming.is_allowed() {
+                return None;
+            }
             if let Some(event) = streaming.ready_to_go.pop_front() {
                 return Some((Ok(event), streaming));
             }
-            let mut stopping = streaming.admin.stopping.clone();
+            let (mut stopping, mut left) = (streaming.admin.stopping.clone(), streaming.left.clone());
             let goes_on = tokio::select! {
                 goes_on = streaming.gather() => goes_on,
+                Ok(()) = left.changed() => {
+                    streaming.left.mark_unchanged();
+                    // What was being gathered is told anew.
+                    streaming.reload();
+                    true
+                }
                 // Should whoever could say so be gone, nobody will.
                 Ok(_) = stopping.wait_for(|stopping| *stopping) => false,
             };
@@ -78,6 +95,11 @@ fn events(streaming: Streaming) -> impl Stream<Item = Result<Event, Infallible>>
 }
 
 impl Streaming {
+    /// Whether the session that it belongs to goes on.
+    fn is_allowed(&self) -> bool {
+        self.session.is_none_or(|session| self.admin.access.goes_on(session, self.admin.clock.now()))
+    }
+
     /// Waits for something to tell. `false` when there will be nothing any more.
     async fn gather(&mut self) -> bool {
         tokio::select! {

@@ -31,10 +31,12 @@ mod tests;
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use axum::Router;
-use axum::extract::State;
+use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::{StatusCode, header};
+use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use codex_core_sip::random::Random;
@@ -50,11 +52,17 @@ use crate::bridge::Parts;
 use crate::clock::{Clock, UnixMillis};
 use crate::metrics::{self, Metrics, Observed};
 use crate::store::{Backlog, CallStore};
+use crate::tally::Tally;
 
 pub use self::access::AdminSettings;
 
 /// For how long counts of the store are good enough, in milliseconds: they may be dear in a large store.
 const BACKLOG_AGE_MS: u64 = 1_000;
+
+/// How large the body of a request may be, in bytes.
+const MAX_BODY_BYTES: usize = 16 * 1024;
+/// How long what needs no login may take, its body included.
+const ANSWER_LIMIT: Duration = Duration::from_secs(10);
 
 /// What an [`Admin`] is made of.
 pub struct AdminParts {
@@ -66,6 +74,8 @@ pub struct AdminParts {
     pub metrics: Arc<Metrics>,
     /// The time of day.
     pub clock: Arc<dyn Clock>,
+    /// Wrong tokens so far.
+    pub guesses: Arc<Tally>,
     /// Where session names come from.
     pub random: Box<dyn Random>,
     /// What an agent sees of a call.
@@ -110,9 +120,9 @@ impl Admin {
     /// Puts it together.
     #[must_use]
     pub fn new(parts: AdminParts) -> Arc<Self> {
-        let AdminParts { settings, store, metrics, clock, random, show, faults, warnings, stopping } = parts;
+        let AdminParts { settings, store, metrics, clock, guesses, random, show, faults, warnings, stopping } = parts;
         Arc::new(Self {
-            access: Access::new(settings, random),
+            access: Access::new(settings, random, guesses),
             store,
             metrics,
             clock,
@@ -135,11 +145,15 @@ impl Admin {
             .route("/readyz", get(readyz))
             .route("/metrics", get(metrics_text))
             .route("/openapi.json", get(openapi::serve));
+        // Nothing of what is sent here is long.
+        let small = DefaultBodyLimit::max(MAX_BODY_BYTES);
         let near = Router::new()
             .route("/", get(page::serve))
             .route("/admin/session", get(access::session))
             .route("/admin/login", post(access::log_in))
             .route("/admin/logout", post(access::log_out))
+            .route_layer(small)
+            .route_layer(axum::middleware::from_fn(in_time))
             .route_layer(axum::middleware::from_fn_with_state(Arc::clone(self), access::require_near));
         let logged_in = Router::new()
             .route("/admin/history", get(figures::serve))
@@ -148,6 +162,7 @@ impl Admin {
             .route("/admin/discard", post(calls::discard))
             .route("/v1/calls", get(calls::list))
             .route("/v1/calls/{id}", get(calls::one))
+            .route_layer(small)
             .route_layer(axum::middleware::from_fn_with_state(Arc::clone(self), access::require_login));
         open.merge(near).merge(logged_in).with_state(Arc::clone(self))
     }
@@ -213,6 +228,7 @@ pub fn pages(parts: &Parts) -> Router {
         store: Arc::clone(&parts.store),
         metrics: Arc::clone(&parts.metrics),
         clock: Arc::clone(&parts.clock),
+        guesses: Arc::clone(&parts.guesses),
         random: Box::new(access::SessionRandom),
         show: calls::show_as_in(&parts.settings.zammads),
         faults: Box::new(move || health::of_receiving(receiver.store_watch.failing_since()).into_iter().collect()),
@@ -244,6 +260,11 @@ async fn metrics_text(State(admin): State<Arc<Admin>>) -> Response {
     let backlog = admin.backlog().await;
     let observed = Observed { backlog: backlog.as_deref(), ready: admin.report().is_ready(), now: admin.clock.now() };
     ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], admin.metrics.text(&observed)).into_response()
+}
+
+async fn in_time(request: Request, next: Next) -> Response {
+    let late = |_| refuse(StatusCode::REQUEST_TIMEOUT, "the body did not arrive in time", "send it again");
+    tokio::time::timeout(ANSWER_LIMIT, next.run(request)).await.unwrap_or_else(late)
 }
 
 /// An error for a program that asked: what was wrong, and what to do.

@@ -18,6 +18,7 @@ use super::*;
 use crate::call_book::{CallFact, CallStatus, Channel, Direction, FactSource, Step, TicketMode};
 use crate::clock::{SystemClock, UnixMillis};
 use crate::store::{DeliveryReport, Outcome, Route, Routes, SqliteSettings, SqliteStore, TakeDue};
+use crate::tally;
 
 const TOKEN: &str = "a long enough token";
 const DEADLINE: Duration = Duration::from_secs(20);
@@ -41,6 +42,7 @@ async fn scene(token: Option<&str>) -> Scene {
         store: Arc::clone(&store) as Arc<dyn CallStore>,
         metrics: Metrics::new(),
         clock: Arc::new(SystemClock),
+        guesses: Arc::default(),
         random: Box::new(SeededRandom::new(7)),
         show: Arc::new(|record, _| Shown {
             from: record.from.clone().unwrap_or_default(),
@@ -288,6 +290,56 @@ async fn the_page_is_told_of_changes_as_they_happen() {
 }
 
 #[tokio::test]
+async fn a_stream_ends_when_its_session_does() {
+    let scene = scene(Some(TOKEN)).await;
+    let (cookie, _) = scene.log_in().await;
+    let (other, _) = scene.log_in().await;
+    let stream = async |cookie: &str| {
+        let request = Scene::request("GET", "/admin/events", &[("cookie", cookie)], "");
+        let answer = scene.router.clone().oneshot(request).await.unwrap();
+        assert_eq!(answer.status(), StatusCode::OK);
+        answer.into_body()
+    };
+    let (mut own, mut others) = (stream(&cookie).await, stream(&other).await);
+    own.frame().await.expect("it goes on").unwrap();
+    assert_eq!(scene.ask("POST", "/admin/logout", &[("cookie", &cookie)], "").await.status, StatusCode::NO_CONTENT);
+    let ending = async { while own.frame().await.is_some() {} };
+    tokio::time::timeout(DEADLINE, ending).await.expect("it ends");
+    let told = async {
+        loop {
+            let frame = others.frame().await.expect("the other one goes on").unwrap();
+            if frame.data_ref().is_some_and(|data| data.starts_with(b"event: reload")) {
+                break;
+            }
+        }
+    };
+    tokio::time::timeout(DEADLINE, told).await.expect("it is told to look again");
+}
+
+#[tokio::test]
+async fn who_guesses_tokens_is_refused_for_a_while_wherever_the_token_counts() {
+    let scene = scene(Some(TOKEN)).await;
+    for _ in 0..tally::MAX_WRONG {
+        let told = scene.ask("GET", "/v1/calls", &[("authorization", "Bearer guess")], "").await;
+        assert_eq!(told.status, StatusCode::UNAUTHORIZED);
+    }
+    let told = scene.get("/v1/calls").await;
+    assert_eq!(told.status, StatusCode::TOO_MANY_REQUESTS, "the right one is not looked at either");
+    assert!(told.headers.contains_key(header::RETRY_AFTER));
+    let body = json!({ "token": TOKEN }).to_string();
+    let told = scene.ask("POST", "/admin/login", &[("content-type", "application/json")], &body).await;
+    assert_eq!(told.status, StatusCode::TOO_MANY_REQUESTS);
+}
+
+#[tokio::test]
+async fn what_is_sent_to_log_in_is_bounded() {
+    let scene = scene(Some(TOKEN)).await;
+    let body = json!({ "token": "x".repeat(MAX_BODY_BYTES) }).to_string();
+    let told = scene.ask("POST", "/admin/login", &[("content-type", "application/json")], &body).await;
+    assert_eq!(told.status, StatusCode::PAYLOAD_TOO_LARGE);
+}
+
+#[tokio::test]
 async fn streams_are_bounded_and_free_again_when_they_end() {
     let scene = scene(Some(TOKEN)).await;
     let mut open = Vec::new();
@@ -328,6 +380,8 @@ fn routes_in(source: &str) -> BTreeSet<String> {
             "CALL_HOOK_PATH" => crate::receive::CALL_HOOK_PATH,
             "STATUS_HOOK_PATH" => crate::receive::STATUS_HOOK_PATH,
             "REPORTS_PATH" => crate::receive::REPORTS_PATH,
+            "TOKEN_PATH" => crate::receive::TOKEN_PATH,
+            "REGISTRATION_PATH" => crate::receive::REGISTRATION_PATH,
             quoted => quoted.strip_prefix('"').and_then(|path| path.strip_suffix('"')).expect("a path"),
         };
         let methods: &[&str] = match rest.trim_start().split('(').next().unwrap() {

@@ -1,6 +1,6 @@
 //! One event of one leg of a call, as a receiver learned it.
 
-use codex_core_sip::metadata::CustomerData;
+use codex_core_sip::metadata::{CallTag, CustomerData};
 use serde::{Deserialize, Serialize};
 
 use crate::clock::UnixMillis;
@@ -149,6 +149,13 @@ pub struct CallFact {
 }
 
 impl CallFact {
+    /// What the call is called in logs: its tag as far as this fact alone tells.
+    #[must_use]
+    pub fn shown_tag(&self) -> CallTag {
+        let own = self.tag.as_deref().or(self.sip_call_id.as_deref()).or(self.call_sid.as_deref());
+        CallTag::from_call_id(own.unwrap_or_default())
+    }
+
     /// A fact that says nothing yet.
     #[must_use]
     pub const fn new(source: FactSource, at: UnixMillis) -> Self {

@@ -28,6 +28,12 @@ pub(super) enum Desk {
 
 impl Desk {
     pub(super) async fn open(settings: &Settings) -> Result<Self> {
+        if !settings.database.path.exists() {
+            let path = settings.database.path.display();
+            return Err(Error::Control {
+                problem: format!("there is no store {path}: is BRIDGE_DATABASE_URL the bridge's, and this its folder?"),
+            });
+        }
         let routes = Routes { routes: settings.zammads.iter().map(ZammadSettings::route).collect() };
         match settings.database.open(routes, Arc::new(SystemClock)).await {
             Ok(store) => Ok(Self::Store(store)),

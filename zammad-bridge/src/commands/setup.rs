@@ -1,17 +1,18 @@
 //! `setup`: an application's hooks are pointed at the bridge, and back.
 //!
-//! Where they pointed before is kept in a file, so that `setup --undo` can bring it back; the file may be read by its owner
-//! alone, since a hook's URL can hold a key.
+//! Where they pointed before, and with which login, is kept in a file, so that `setup --undo` can bring it back; the file
+//! may be read by its owner alone.
 
 use std::fs;
 use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
-use codex_jambonz_api::{Application, ApplicationHooks, Hook, HookCredentials, JambonzApiClient};
+use codex_jambonz_api::{Application, ApplicationHooks, Hook, HookCredentials, JambonzApiClient, Webhook};
 use codex_zammad_bridge::config::Settings;
 use codex_zammad_bridge::receive::{CALL_HOOK_PATH, STATUS_HOOK_PATH};
 use codex_zammad_bridge::{Error, Result};
+use secrecy::ExposeSecret as _;
 use serde::{Deserialize, Serialize};
 
 use super::records::say;
@@ -36,12 +37,58 @@ impl SetUp<'_> {
 }
 
 /// What was before.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Serialize, Deserialize)]
 struct Before {
     application_sid: String,
     name: String,
-    call_hook: Option<String>,
-    call_status_hook: Option<String>,
+    call_hook: Option<HookBefore>,
+    call_status_hook: Option<HookBefore>,
+}
+
+/// A hook as it was.
+#[derive(Serialize, Deserialize)]
+#[serde(untagged)]
+enum HookBefore {
+    /// As older versions wrote it: the login is not known, and stays what it is.
+    Url(String),
+    /// The whole hook.
+    Whole { url: String, method: Option<String>, username: Option<String>, password: Option<String> },
+}
+
+impl HookBefore {
+    fn of(hook: &Webhook) -> Self {
+        Self::Whole {
+            url: hook.url.clone(),
+            method: hook.method.clone(),
+            username: hook.username.clone(),
+            password: hook.password.as_ref().map(|password| password.expose_secret().to_owned()),
+        }
+    }
+
+    fn url(&self) -> &str {
+        match self {
+            Self::Url(url) | Self::Whole { url, .. } => url,
+        }
+    }
+
+    fn had_method_get(&self) -> bool {
+        matches!(self, Self::Whole { method: Some(method), .. } if method.eq_ignore_ascii_case("GET"))
+    }
+
+    /// The hook as it is to be again.
+    fn again(&self) -> Hook {
+        let mut hook = Hook::new(self.url());
+        if let Self::Whole { username, password, .. } = self {
+            hook.credentials = match username {
+                Some(username) if !username.is_empty() => HookCredentials::Basic {
+                    username: username.clone(),
+                    password: password.clone().unwrap_or_default().into(),
+                },
+                _ => HookCredentials::Remove,
+            };
+        }
+        hook
+    }
 }
 
 pub(super) async fn set_up(settings: &Settings, api: &JambonzApiClient, wanted: &SetUp<'_>) -> Result<bool> {
@@ -76,14 +123,15 @@ async fn point_at_bridge(
     })?;
     let base = public.as_str().trim_end_matches('/');
     let (call_hook, status_hook) = (format!("{base}{CALL_HOOK_PATH}"), format!("{base}{STATUS_HOOK_PATH}"));
-    let url_of = |hook: &Option<codex_jambonz_api::Webhook>| hook.as_ref().map(|hook| hook.url.clone());
     let before = Before {
         application_sid: application.application_sid.to_string(),
         name: application.name.clone(),
-        call_hook: url_of(&application.call_hook),
-        call_status_hook: url_of(&application.call_status_hook),
+        call_hook: application.call_hook.as_ref().map(HookBefore::of),
+        call_status_hook: application.call_status_hook.as_ref().map(HookBefore::of),
     };
-    if before.call_hook.as_deref().is_some_and(|url| url.starts_with("ws")) {
+    let url_of = |hook: &Option<HookBefore>| hook.as_ref().map(|hook| hook.url().to_owned());
+    let (call_before, status_before) = (url_of(&before.call_hook), url_of(&before.call_status_hook));
+    if call_before.as_deref().is_some_and(|url| url.starts_with("ws")) {
         return Err(Error::Control {
             problem: format!(
                 "the application {} answers by WebSocket ({}), which the bridge does not pass on; report its calls to POST /v1/calls",
@@ -92,13 +140,12 @@ async fn point_at_bridge(
             ),
         });
     }
-    let is_ours =
-        before.call_hook.as_deref() == Some(&call_hook) && before.call_status_hook.as_deref() == Some(&status_hook);
+    let is_ours = call_before.as_deref() == Some(&call_hook) && status_before.as_deref() == Some(&status_hook);
     if is_ours {
         say(format_args!("The hooks of {} point at the bridge already.", before.name))?;
         return Ok(true);
     }
-    let is_half_ours = before.call_hook.as_deref() == Some(&call_hook);
+    let is_half_ours = call_before.as_deref() == Some(&call_hook);
     say(format_args!("The hooks of the application {}:", before.name))?;
     say(format_args!("  call_hook         {} -> {call_hook}", shown(&application.call_hook)))?;
     say(format_args!("  call_status_hook  {} -> {status_hook}", shown(&application.call_status_hook)))?;
@@ -119,9 +166,12 @@ async fn point_at_bridge(
         }
     }
     api.update_application_hooks(application.application_sid, &hooks).await.map_err(|error| failed(&error))?;
-    say(format_args!("Done. What was before is kept in {}; `setup --undo` brings it back.", memory.display()))?;
+    say(format_args!(
+        "Done. What was before is kept in {} (with the hooks' logins: only you can read it); `setup --undo` brings it back.",
+        memory.display()
+    ))?;
     if settings.upstream_call_hook.is_none() && settings.verbs.is_none() {
-        let own = before.call_hook.as_deref().unwrap_or("the application's own call_hook");
+        let own = call_before.as_deref().unwrap_or("the application's own call_hook");
         say(format_args!(
             "Now set UPSTREAM_CALL_HOOK={own} and start the bridge: until then calls find no application."
         ))?;
@@ -140,8 +190,8 @@ async fn undo(api: &JambonzApiClient, application: &Application, wanted: &SetUp<
         return Err(unreadable(format!("it is about the application {}", before.name)));
     }
     let hooks = ApplicationHooks {
-        call_hook: before.call_hook.as_deref().map(Hook::new),
-        call_status_hook: before.call_status_hook.as_deref().map(Hook::new),
+        call_hook: before.call_hook.as_ref().map(HookBefore::again),
+        call_status_hook: before.call_status_hook.as_ref().map(HookBefore::again),
     };
     say(format_args!("The hooks of the application {} point again where they did before.", before.name))?;
     if wanted.dry_run {
@@ -150,8 +200,14 @@ async fn undo(api: &JambonzApiClient, application: &Application, wanted: &SetUp<
     }
     api.update_application_hooks(application.application_sid, &hooks).await.map_err(|error| failed(&error))?;
     for (name, hook) in [("call_hook", &before.call_hook), ("call_status_hook", &before.call_status_hook)] {
-        if hook.is_none() {
-            say(format_args!("It had no {name} before; remove it in jambonz' portal if it is not wanted."))?;
+        match hook {
+            None => say(format_args!("It had no {name} before; remove it in jambonz' portal if it is not wanted."))?,
+            Some(hook) if hook.had_method_get() => {
+                say(format_args!(
+                    "The {name} had the method GET, and has POST now; set it in jambonz' portal if it is wanted."
+                ))?;
+            }
+            Some(_) => {}
         }
     }
     // The next `setup` writes a memory of its own.
@@ -159,7 +215,7 @@ async fn undo(api: &JambonzApiClient, application: &Application, wanted: &SetUp<
     Ok(true)
 }
 
-fn shown(hook: &Option<codex_jambonz_api::Webhook>) -> String {
+fn shown(hook: &Option<Webhook>) -> String {
     hook.as_ref().map_or_else(|| "(none)".to_owned(), |hook| hook.shown_url())
 }
 

@@ -26,17 +26,23 @@ pub enum Group {
     Application,
     /// jambonz' REST API.
     Api,
+    /// Short-lived SIP credentials for web pages.
+    Widget,
     /// Zammad; each can be set for one `[[zammad]]` alone.
     Zammad,
 }
 
 impl Group {
     /// All of them, in the order of `--help`, with their headings.
-    pub const ALL: [(Self, &'static str); 5] = [
+    pub const ALL: [(Self, &'static str); 6] = [
         (Self::Hooks, "Hooks of jambonz"),
         (Self::Application, "The application behind the bridge"),
         (Self::Zammad, "Zammad"),
         (Self::Api, "jambonz' REST API (names of applications, the webhook secret, `setup` and `check`)"),
+        (
+            Self::Widget,
+            "Short-lived SIP credentials for web pages (POST /widget/token, and jambonz' registration_hook)",
+        ),
         (Self::Bridge, "The bridge itself"),
     ];
 }
@@ -103,6 +109,21 @@ keys! {
     API_KEY = "JAMBONZ_API_KEY", Api, true, "a key from jambonz' portal, Account > API keys";
     /// The account.
     ACCOUNT_SID = "JAMBONZ_ACCOUNT_SID", Api, false, "9351f46a-678c-43f5-b8a6-d4eb58d131af";
+
+    /// Origins of pages that get credentials from POST /widget/token, separated by commas. Without one none are given out.
+    WIDGET_ORIGINS = "WIDGET_ORIGINS", Widget, false, "https://shop.example.com";
+    /// What passwords are made of, at least 32 characters; the same for all bridges of an account.
+    WIDGET_SECRET = "WIDGET_SECRET", Widget, true, "48 random characters (openssl rand -hex 24)";
+    /// The account's SIP realm; the account's registration_hook is https://<this bridge>/jambonz/registration, POST.
+    WIDGET_SIP_REALM = "WIDGET_SIP_REALM", Widget, false, "acme.sip.example.com";
+    /// How long credentials last, 1m to 24h. Default 10m
+    WIDGET_CREDENTIALS_LIFETIME = "WIDGET_CREDENTIALS_LIFETIME", Widget, false, "10m";
+    /// GUID of the application that takes the pages' calls. Default: the account's device application
+    WIDGET_APPLICATION = "WIDGET_APPLICATION", Widget, false, "0397dc5f-2f8f-4778-8499-0af934dd1196";
+    /// How many credentials one address gets in a minute, 1 to 10000; all together get 60 times as many. Default 10
+    WIDGET_TOKENS_PER_MINUTE = "WIDGET_TOKENS_PER_MINUTE", Widget, false, "10";
+    /// Whether a proxy before the bridge says in X-Forwarded-For which address asks: true or false. Default false
+    WIDGET_BEHIND_PROXY = "WIDGET_BEHIND_PROXY", Widget, false, "true";
 
     /// Hosts that may be asked with a secret over plain http, separated by commas; loopback always may.
     INSECURE_HTTP_HOSTS = "INSECURE_HTTP_HOSTS", Bridge, false, "zammad-nginx";

@@ -34,8 +34,9 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
+use codex_core_sip::metadata::ApplicationSid;
 use codex_jambonz_api::JambonzApiConfig;
-use secrecy::SecretString;
+use secrecy::{ExposeSecret as _, SecretString};
 use url::Url;
 
 pub use self::problem::SettingProblem;
@@ -43,7 +44,10 @@ use self::reader::Reader;
 pub use self::sources::{CONFIG_FILE, ENV_FILE, Origin, Places, Sources};
 use crate::delivery::ZammadSettings;
 use crate::error::{Error, Result};
-use crate::receive::{HookLogin, MAX_UPSTREAM_CALL_LIMIT, UPSTREAM_CALL_LIMIT, check_verbs};
+use crate::receive::{
+    CREDENTIALS_LIFETIME, HookLogin, MAX_UPSTREAM_CALL_LIMIT, MIN_SECRET_CHARS, TOKENS_PER_MINUTE, UPSTREAM_CALL_LIMIT,
+    WidgetSettings, check_verbs,
+};
 use crate::store::DatabaseSettings;
 
 /// The default of `BRIDGE_LISTEN`.
@@ -114,6 +118,8 @@ pub struct Settings {
     pub jambonz_api: Option<JambonzApiConfig>,
     /// `INSECURE_HTTP_HOSTS`
     pub insecure_http_hosts: Vec<String>,
+    /// `WIDGET_ORIGINS` and what goes with it.
+    pub widget: Option<WidgetSettings>,
     /// Every Zammad: `ZAMMAD_CTI_URL` and the `[[zammad]]` tables.
     pub zammads: Vec<ZammadSettings>,
 }
@@ -177,6 +183,7 @@ impl Settings {
         let api_tokens = reader.secrets(keys::API_TOKEN);
         let admin_token = reader.secret(keys::ADMIN_TOKEN);
         let admin_allow_remote = reader.flag(keys::ADMIN_ALLOW_REMOTE);
+        let widget = widget(reader);
         let zammads = zammads::read(reader, &insecure_http_hosts);
 
         let is_checked = !webhook_secrets.is_empty() || hook_login.is_some() || jambonz_api.is_some() || allow_unsigned;
@@ -210,6 +217,7 @@ impl Settings {
             verbs,
             jambonz_api,
             insecure_http_hosts,
+            widget,
             zammads,
         })
     }
@@ -242,6 +250,61 @@ fn jambonz_api(reader: &mut Reader<'_>) -> Option<JambonzApiConfig> {
         }
     }
     Some(JambonzApiConfig { api_base_url: api_base_url?, api_key: api_key?, account_sid: account_sid? })
+}
+
+/// Credentials for web pages, if there are pages that get them.
+fn widget(reader: &mut Reader<'_>) -> Option<WidgetSettings> {
+    const SHORTEST: Duration = Duration::from_secs(60);
+    const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
+    let origins = reader.list(keys::WIDGET_ORIGINS);
+    if origins.is_empty() {
+        return None;
+    }
+    for origin in &origins {
+        let is_origin = Url::parse(origin).is_ok_and(|url| {
+            matches!(url.scheme(), "https" | "http") && url.origin().ascii_serialization().eq_ignore_ascii_case(origin)
+        });
+        if !is_origin {
+            reader.refuse_value(
+                keys::WIDGET_ORIGINS,
+                origin,
+                "it is no origin: scheme, host and, if it is not the usual one, port, without a path",
+                "for example https://shop.example.com",
+            );
+        }
+    }
+    let why = "WIDGET_ORIGINS is set and needs it";
+    let secret = reader.secret(keys::WIDGET_SECRET);
+    let realm = reader.text(keys::WIDGET_SIP_REALM);
+    if reader.text(keys::WIDGET_SECRET).is_none() {
+        reader.missing(keys::WIDGET_SECRET, why);
+    }
+    if secret.as_ref().is_some_and(|secret| secret.expose_secret().chars().count() < MIN_SECRET_CHARS) {
+        reader.wrong(keys::WIDGET_SECRET, &format!("it has fewer than {MIN_SECRET_CHARS} characters"));
+    }
+    if realm.is_none() {
+        reader.missing(keys::WIDGET_SIP_REALM, why);
+    }
+    let lifetime = reader.duration(keys::WIDGET_CREDENTIALS_LIFETIME).unwrap_or(CREDENTIALS_LIFETIME);
+    if !(SHORTEST..=LONGEST).contains(&lifetime) {
+        reader.wrong(keys::WIDGET_CREDENTIALS_LIFETIME, "it is not between 1m and 24h");
+    }
+    let application = reader.text(keys::WIDGET_APPLICATION);
+    let sid = application.as_deref().and_then(ApplicationSid::from_user_part);
+    if application.is_some() && sid.is_none() {
+        reader.wrong(keys::WIDGET_APPLICATION, "it is no GUID of an application");
+    }
+    let tokens = reader.number(keys::WIDGET_TOKENS_PER_MINUTE, 1, 10_000).and_then(|number| u32::try_from(number).ok());
+    let behind_proxy = reader.flag(keys::WIDGET_BEHIND_PROXY);
+    Some(WidgetSettings {
+        origins: origins.iter().map(|origin| origin.to_ascii_lowercase()).collect(),
+        secret: secret?,
+        realm: realm?,
+        lifetime,
+        application: sid,
+        tokens_per_minute: tokens.unwrap_or(TOKENS_PER_MINUTE),
+        behind_proxy,
+    })
 }
 
 /// The verbs in the file that `key` names.

@@ -81,7 +81,15 @@ fn lookup_value(field: &str, data: &CustomerData) -> Option<String> {
         "email" | "phone" | "mobile" => custom(field).or_else(|| custom("phone").filter(|_| field == "mobile")),
         _ => data.client_id.clone(),
     };
-    value.map(|value| one_line(&value)).filter(|value| !value.is_empty())
+    value.map(|value| one_line(&value)).filter(|value| !value.is_empty() && !names_nobody(value))
+}
+
+/// What programs write where they know nobody: all who are called so are not one person.
+fn names_nobody(value: &str) -> bool {
+    const NOBODY: [&str; 8] = ["anonymous", "unknown", "guest", "undefined", "null", "none", "nan", "restricted"];
+    let value = value.trim().trim_start_matches("sip:");
+    let user = value.split('@').next().unwrap_or_default();
+    NOBODY.iter().any(|nobody| user.eq_ignore_ascii_case(nobody))
 }
 
 /// Makes the ticket, or writes the next note. `may_be_there` says whether an earlier try may have arrived.
@@ -153,4 +161,25 @@ async fn write_note(
         zammad.add_note(&TicketNote { ticket, subject, body }).await?;
     }
     Ok(Filed { ticket, also: due.pending.of(Channel::Ticket) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_is_nobody_is_not_looked_for() {
+        let with_id = |id: &str| lookup_value("login", &CustomerData::new("webcall").client_id(id));
+        for id in
+            ["anonymous", "Anonymous", " unknown ", "guest", "undefined", "null", "anonymous@anonymous.invalid", ""]
+        {
+            assert_eq!(with_id(id), None, "{id}");
+        }
+        for id in ["user_1", "anonymouse", "0"] {
+            assert_eq!(with_id(id).as_deref(), Some(id));
+        }
+        let data = CustomerData::new("webcall").client_id("user_1").custom_field("email", "a@example.com");
+        assert_eq!(lookup_value("email", &data).as_deref(), Some("a@example.com"));
+        assert_eq!(lookup_value("phone", &data), None);
+    }
 }

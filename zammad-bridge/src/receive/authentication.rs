@@ -134,24 +134,36 @@ impl HookAuthentication {
         body: &[u8],
         now_unix_seconds: u64,
     ) -> Result<(), AuthenticationFault> {
+        let Some(signature) = self.check_headers(signature, authorization, now_unix_seconds)? else { return Ok(()) };
+        if !self.is_signed(&signature, body) {
+            return Err(AuthenticationFault::WrongSignature);
+        }
+        Ok(())
+    }
+
+    /// What can be checked without the body: the login, and that there is a signature of the right form and time, which is
+    /// returned if one is required.
+    pub(super) fn check_headers<'a>(
+        &self,
+        signature: Option<&'a [u8]>,
+        authorization: Option<&[u8]>,
+        now_unix_seconds: u64,
+    ) -> Result<Option<Signature<'a>>, AuthenticationFault> {
         if let Some(expected) = &self.basic
             && !is_basic(authorization.unwrap_or_default(), expected.expose_secret().as_bytes())
         {
             return Err(AuthenticationFault::WrongCredentials);
         }
         if self.secrets.is_empty() {
-            return Ok(());
+            return Ok(None);
         }
         let signature = Signature::parse(signature.ok_or(AuthenticationFault::NoSignature)?)
             .ok_or(AuthenticationFault::MalformedSignature)?;
-        if !self.is_signed(&signature, body) {
-            return Err(AuthenticationFault::WrongSignature);
-        }
         let apart_seconds = signature.unix_seconds.abs_diff(now_unix_seconds);
         if apart_seconds > SIGNATURE_TOLERANCE_SECONDS {
             return Err(AuthenticationFault::OutOfTime { apart_seconds });
         }
-        Ok(())
+        Ok(Some(signature))
     }
 
     /// Whether any secret gives any of the signatures. How long it takes tells nothing of which, or of how near.
@@ -188,7 +200,7 @@ pub fn jambonz_signature(secret: &SecretString, unix_seconds: u64, body: &[u8]) 
 }
 
 /// A signature header, read.
-struct Signature<'a> {
+pub(super) struct Signature<'a> {
     /// The time stamp as it stands there, since that is what was signed.
     stamp: &'a [u8],
     unix_seconds: u64,

@@ -1,7 +1,8 @@
 //! `POST /jambonz/call`: a call is announced, and jambonz waits for verbs.
 //!
 //! The call's facts go to disk while the application is asked. Whatever happens to either, the call goes on: without the
-//! disk after [`STORE_GRACE`], without the application with the fallback verbs.
+//! disk after [`STORE_GRACE`], without the application with the fallback verbs. All waits of the bridge's own together
+//! are bounded by [`CALL_HOLD_LIMIT`](super::CALL_HOLD_LIMIT).
 
 use std::time::Duration;
 
@@ -54,8 +55,7 @@ impl Receiver {
             return Err(answers::only_post(request.method().as_str()));
         }
         let (parts, body) = request.into_parts();
-        let body = self.body(body).await?;
-        let is_known_sender = self.authenticate(&parts.headers, &body).map_err(|refusal| *refusal)?;
+        let (body, is_known_sender) = self.let_in(&parts.headers, body).await?;
         let Some(upstream) = &self.settings.upstream else {
             let announced = self.announce(&body, is_known_sender).await;
             let response = match &self.settings.verbs {
@@ -131,7 +131,7 @@ impl Receiver {
             }
         };
         let at = self.clock.now();
-        let name = self.names.of(webhook.application()).await;
+        let name = self.names.of(webhook.application(), || webhook.names_application()).await;
         let announcement = webhook.announcement(at, name.as_ref());
         let tag_data = announcement.tag_data;
         let tag = shown_tag(&tag_data);

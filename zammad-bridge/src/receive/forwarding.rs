@@ -4,6 +4,7 @@ use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::time::Duration;
 
+use codex_core_sip::metadata::CallTag;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tracing::{debug, warn};
@@ -21,9 +22,16 @@ pub const UPSTREAM_STATUS_LIMIT: Duration = Duration::from_secs(10);
 
 /// Passes status events on.
 pub struct StatusForwarder {
-    lanes: Vec<mpsc::Sender<HookRequest>>,
+    lanes: Vec<mpsc::Sender<Waiting>>,
     hasher: RandomState,
     metrics: Arc<Metrics>,
+}
+
+/// An event that waits.
+struct Waiting {
+    /// Of its call, for the log.
+    tag: CallTag,
+    request: HookRequest,
 }
 
 /// The tasks that do it.
@@ -45,12 +53,12 @@ impl StatusForwarder {
 
     /// Passes an event on after those of the same call that wait already. An event that finds its lane full is dropped:
     /// the application is slower than its calls, and waiting would take memory without end.
-    pub fn forward(&self, call: &str, request: HookRequest) {
+    pub fn forward(&self, call: &str, tag: &CallTag, request: HookRequest) {
         let count = self.lanes.len().max(1) as u64;
         let lane = usize::try_from(self.hasher.hash_one(call) % count).unwrap_or_default();
-        if self.lanes.get(lane).is_none_or(|lane| lane.try_send(request).is_err()) {
+        if self.lanes.get(lane).is_none_or(|lane| lane.try_send(Waiting { tag: tag.clone(), request }).is_err()) {
             self.metrics.upstream(Upstream::StatusHook, UpstreamOutcome::Dropped, Duration::ZERO);
-            warn!("a status event was not passed on to UPSTREAM_STATUS_HOOK: too many wait already");
+            warn!(%tag, "a status event was not passed on to UPSTREAM_STATUS_HOOK: too many wait already");
         }
     }
 }
@@ -62,24 +70,24 @@ impl ForwardingTasks {
     }
 }
 
-async fn pass_on(mut queue: mpsc::Receiver<HookRequest>, upstream: Arc<dyn UpstreamHook>, metrics: Arc<Metrics>) {
-    while let Some(request) = queue.recv().await {
+async fn pass_on(mut queue: mpsc::Receiver<Waiting>, upstream: Arc<dyn UpstreamHook>, metrics: Arc<Metrics>) {
+    while let Some(Waiting { tag, request }) = queue.recv().await {
         let watch = Stopwatch::start();
         let outcome = match tokio::time::timeout(UPSTREAM_STATUS_LIMIT, upstream.post(request)).await {
             Ok(Ok(answer)) if answer.is_success() => {
-                debug!("a status event was passed on");
+                debug!(%tag, "a status event was passed on");
                 UpstreamOutcome::Answered
             }
             Ok(Ok(answer)) => {
-                warn!(status = answer.status.as_u16(), "UPSTREAM_STATUS_HOOK refused a status event");
+                warn!(%tag, status = answer.status.as_u16(), "UPSTREAM_STATUS_HOOK refused a status event");
                 UpstreamOutcome::Failed
             }
             Ok(Err(fault)) => {
-                warn!(%fault, "a status event did not reach UPSTREAM_STATUS_HOOK");
+                warn!(%tag, %fault, "a status event did not reach UPSTREAM_STATUS_HOOK");
                 UpstreamOutcome::Unreachable
             }
             Err(_) => {
-                warn!(limit_s = UPSTREAM_STATUS_LIMIT.as_secs(), "UPSTREAM_STATUS_HOOK did not answer in time");
+                warn!(%tag, limit_s = UPSTREAM_STATUS_LIMIT.as_secs(), "UPSTREAM_STATUS_HOOK did not answer in time");
                 UpstreamOutcome::TimedOut
             }
         };

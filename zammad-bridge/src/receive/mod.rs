@@ -4,6 +4,7 @@
 //! POST /jambonz/call ───► facts to the store │ request to the application ─► its verbs, a tag in front
 //! POST /jambonz/status ─► facts to the store ─► 200, or 503 with Retry-After    (a copy to the application)
 //! POST /v1/calls ───────► facts to the store ─► 201 or 200                      (bearer token)
+//! POST /widget/token, /jambonz/registration ► short-lived SIP credentials         (if WIDGET_ORIGINS is set)
 //! anything else ────────► the application's origin
 //! ```
 //!
@@ -19,6 +20,7 @@
 
 pub(crate) mod answers;
 mod authentication;
+mod bodies;
 mod call_hook;
 mod claims;
 mod forwarding;
@@ -34,6 +36,7 @@ mod tests;
 mod upstream;
 mod verbs;
 mod webhook;
+mod widget;
 
 use std::ops::Deref;
 use std::sync::{Arc, Mutex};
@@ -47,7 +50,6 @@ use axum::response::Response;
 use axum::routing::{any, post};
 use bytes::Bytes;
 use codex_core_sip::application_names::ApplicationNames;
-use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use secrecy::SecretString;
 use tracing::warn;
 
@@ -55,13 +57,14 @@ pub use self::authentication::{
     AuthenticationFault, HookAuthentication, HookLogin, JAMBONZ_SIGNATURE, SIGNATURE_TOLERANCE_SECONDS, is_bearer,
     jambonz_signature,
 };
+pub use self::bodies::{BODY_LIMIT, FREE_BODY_BYTES, LARGE_BODIES_BYTES, MAX_BODY_BYTES};
 pub use self::call_hook::STORE_GRACE;
 pub use self::claims::{MAX_CUSTOMER_DATA_BYTES, UNSTATED_CALL_TYPE};
 pub use self::forwarding::{
     FORWARD_LANES, FORWARD_QUEUE_EVENTS, ForwardingTasks, StatusForwarder, UPSTREAM_STATUS_LIMIT,
 };
 pub use self::keys::HookKeys;
-pub use self::names::{NAME_LOOKUP_LIMIT, NAME_LOOKUP_PAUSE};
+pub use self::names::{NAME_LOOKUP_LIMIT, NAME_LOOKUP_PAUSE, ROUTE_NAME_LIMIT, ROUTE_NAME_PAUSE};
 pub use self::proxy::{MAX_PROXIED_BODY_BYTES, MAX_PROXIED_REQUESTS, PROXY_ANSWER_LIMIT, Proxy};
 pub use self::reports::{MAX_CALL_ID_BYTES, MAX_REPORT_AGE_MS, StoreCallRecords};
 pub use self::status_hook::COMMIT_LIMIT;
@@ -74,11 +77,16 @@ pub use self::upstream::{
 };
 pub use self::verbs::{Tagged, check_verbs, tagged};
 pub use self::webhook::{Announcement, TagData, Webhook, WebhookFault, tag_keys};
+pub use self::widget::{
+    CREDENTIALS_LIFETIME, MIN_SECRET_CHARS, REGISTRATION_PATH, TOKEN_PATH, TOKENS_PER_MINUTE, Widget, WidgetSettings,
+};
 
+use self::bodies::Bodies;
 use self::names::NameLookup;
 use crate::clock::Clock;
 use crate::metrics::Metrics;
 use crate::store::CallStore;
+use crate::tally::Tally;
 
 /// Where jambonz announces calls.
 pub const CALL_HOOK_PATH: &str = "/jambonz/call";
@@ -87,10 +95,17 @@ pub const STATUS_HOOK_PATH: &str = "/jambonz/status";
 /// Where programs report their own calls.
 pub const REPORTS_PATH: &str = "/v1/calls";
 
-/// How large the body of a hook or report may be, in bytes.
-pub const MAX_BODY_BYTES: usize = 1024 * 1024;
-/// How long a body may take to arrive.
-pub const BODY_LIMIT: Duration = Duration::from_secs(10);
+/// How long jambonz waits for the answer to a hook.
+pub const JAMBONZ_HOOK_LIMIT: Duration = Duration::from_secs(10);
+
+/// The longest that the bridge itself holds up a call: for the application's name, then for the disk. It runs beside the
+/// application, which has [`MAX_UPSTREAM_CALL_LIMIT`] at most. Without a Zammad that is chosen by name it is
+/// [`NAME_LOOKUP_LIMIT`] and [`STORE_GRACE`].
+pub const CALL_HOLD_LIMIT: Duration = ROUTE_NAME_LIMIT.saturating_add(STORE_GRACE);
+const _: () = assert!(CALL_HOLD_LIMIT.as_millis() < MAX_UPSTREAM_CALL_LIMIT.as_millis());
+const _: () = assert!(MAX_UPSTREAM_CALL_LIMIT.as_millis() < JAMBONZ_HOOK_LIMIT.as_millis());
+// A status event waits for the name and for its commit, one after the other.
+const _: () = assert!(ROUTE_NAME_LIMIT.as_millis() + COMMIT_LIMIT.as_millis() < JAMBONZ_HOOK_LIMIT.as_millis());
 
 /// What the receiving side must know.
 pub struct ReceiveSettings {
@@ -110,6 +125,10 @@ pub struct ReceiveSettings {
     pub api_tokens: Vec<SecretString>,
     /// Who knows applications by name.
     pub names: Option<Arc<dyn ApplicationNames>>,
+    /// Whether a Zammad is chosen by an application's name: names are waited for longer then ([`ROUTE_NAME_LIMIT`]).
+    pub names_decide_routes: bool,
+    /// Credentials for web pages, if they are given out.
+    pub widget: Option<Widget>,
 }
 
 /// The receiving side. A clone is the same one.
@@ -120,6 +139,8 @@ pub struct Receiver(Arc<ReceiverParts>);
 pub struct ReceiverParts {
     settings: ReceiveSettings,
     names: NameLookup,
+    bodies: Bodies,
+    guesses: Arc<Tally>,
     forwarder: Mutex<Option<StatusForwarder>>,
     store: Arc<dyn CallStore>,
     clock: Arc<dyn Clock>,
@@ -146,11 +167,13 @@ impl Receiver {
         metrics: Arc<Metrics>,
         forwarder: Option<StatusForwarder>,
     ) -> Self {
-        let names = NameLookup::new(settings.names.take(), Arc::clone(&clock));
+        let names = NameLookup::new(settings.names.take(), Arc::clone(&clock), settings.names_decide_routes);
         let forwarder = Mutex::new(forwarder);
         Self(Arc::new(ReceiverParts {
             settings,
             names,
+            bodies: Bodies::default(),
+            guesses: Arc::default(),
             forwarder,
             store,
             clock,
@@ -159,13 +182,22 @@ impl Receiver {
         }))
     }
 
+    /// Wrong tokens that were offered so far.
+    #[must_use]
+    pub fn guesses(&self) -> &Arc<Tally> {
+        &self.0.guesses
+    }
+
     /// The routes of the hooks and of reports.
     pub fn routes(&self) -> Router {
-        Router::new()
+        let mut routes = Router::new()
             .route(CALL_HOOK_PATH, any(call_hook::receive))
             .route(STATUS_HOOK_PATH, any(status_hook::receive))
-            .route(REPORTS_PATH, post(reports::receive))
-            .with_state(self.clone())
+            .route(REPORTS_PATH, post(reports::receive));
+        if self.settings.widget.is_some() {
+            routes = routes.route(TOKEN_PATH, any(widget::token)).route(REGISTRATION_PATH, any(widget::registration));
+        }
+        routes.with_state(self.clone())
     }
 
     /// A router that passes on to the application what is not one of the `own` routes of the bridge: another path, or
@@ -195,37 +227,29 @@ impl Receiver {
         self.forwarder.lock().unwrap_or_else(|e| e.into_inner()).take();
     }
 
-    /// A request's body, whole, or why not.
-    async fn body(&self, body: Body) -> Result<Bytes, Response> {
-        match tokio::time::timeout(BODY_LIMIT, Limited::new(body, MAX_BODY_BYTES).collect()).await {
-            Ok(Ok(body)) => Ok(body.to_bytes()),
-            Ok(Err(error)) if error.is::<LengthLimitError>() => Err(answers::problem(
-                StatusCode::PAYLOAD_TOO_LARGE,
-                &format!("the body is larger than {MAX_BODY_BYTES} bytes"),
-                "jambonz' own requests are far smaller",
-            )),
-            Ok(Err(_)) => Err(answers::problem(StatusCode::BAD_REQUEST, "the body broke off", "send it again")),
-            Err(_) => Err(answers::problem(
-                StatusCode::REQUEST_TIMEOUT,
-                &format!("the body did not arrive within {} s", BODY_LIMIT.as_secs()),
-                "send it again",
-            )),
-        }
+    /// A request's body, whole and bounded as those of hooks are, or what is answered in place of it.
+    pub(crate) async fn body(&self, body: Body) -> Result<Bytes, Response> {
+        self.bodies.read(body).await
     }
 
-    /// Whether a hook's request is let in: `true`, or `false` while it cannot be known because the secret is still being
-    /// fetched.
-    fn authenticate(&self, headers: &HeaderMap, body: &[u8]) -> Result<bool, Box<Response>> {
-        let Some(authentication) = self.settings.keys.current() else { return Ok(false) };
+    /// A hook's body, if its sender is let in: beside it `true`, or `false` while that cannot be known because the secret is
+    /// still being fetched. What the headers alone can tell is looked at before the body is read.
+    async fn let_in(&self, headers: &HeaderMap, body: Body) -> Result<(Bytes, bool), Response> {
         let value = |name: &str| headers.get(name).map(|value| value.as_bytes());
-        let now = u64::try_from(self.clock.now().as_seconds()).unwrap_or_default();
-        let signature = value(JAMBONZ_SIGNATURE);
-        let checked = authentication.check(signature, value(header::AUTHORIZATION.as_str()), body, now);
-        checked.map(|()| true).map_err(|fault| {
+        let (signature, authorization) = (value(JAMBONZ_SIGNATURE), value(header::AUTHORIZATION.as_str()));
+        let now = || u64::try_from(self.clock.now().as_seconds()).unwrap_or_default();
+        let refuse = |fault: AuthenticationFault| {
             self.settings.keys.report(fault);
             warn!(code = fault.code(), %fault, "a hook's request was not let in");
             let remedy = "see the bridge's log and its check command";
-            Box::new(answers::problem(StatusCode::UNAUTHORIZED, &fault.to_string(), remedy))
-        })
+            answers::problem(StatusCode::UNAUTHORIZED, &fault.to_string(), remedy)
+        };
+        if let Some(authentication) = self.settings.keys.current() {
+            authentication.check_headers(signature, authorization, now()).map_err(refuse)?;
+        }
+        let body = self.bodies.read(body).await?;
+        let Some(authentication) = self.settings.keys.current() else { return Ok((body, false)) };
+        authentication.check(signature, authorization, &body, now()).map_err(refuse)?;
+        Ok((body, true))
     }
 }

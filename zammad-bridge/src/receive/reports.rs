@@ -16,10 +16,12 @@ use super::authentication::is_bearer;
 use super::claims::MAX_CUSTOMER_DATA_BYTES;
 use super::stopwatch::Stopwatch;
 use super::{Receiver, answers};
+use crate::admin::access::{peer_of, too_many};
 use crate::call_book::{CallFact, CallStatus, Direction, FactSource};
 use crate::clock::{Clock, UnixMillis};
 use crate::metrics::{Received, Way};
 use crate::store::{CallStore, Committed};
+use crate::tally::Place;
 
 /// How long a Call-ID may be, in bytes.
 pub const MAX_CALL_ID_BYTES: usize = 1_024;
@@ -56,9 +58,14 @@ impl Receiver {
                 "set BRIDGE_API_TOKEN, and give it to the programs that report calls",
             ));
         }
+        let (place, now) = (Place::of(peer_of(&request), request.headers()), self.clock.now());
+        if let Some(retry_after_s) = self.guesses.closed_for_s(place, now) {
+            return Err(too_many(retry_after_s));
+        }
         let (parts, body) = request.into_parts();
         let authorization = parts.headers.get(header::AUTHORIZATION).map_or(&b""[..], |value| value.as_bytes());
         if !is_bearer(authorization, tokens) {
+            self.guesses.count(place, now);
             let mut response = answers::problem(
                 StatusCode::UNAUTHORIZED,
                 "the token is missing or wrong",
@@ -67,7 +74,7 @@ impl Receiver {
             response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
             return Err(response);
         }
-        let body = self.body(body).await?;
+        let body = self.bodies.read(body).await?;
         let refuse = |problem: &str| answers::problem(StatusCode::BAD_REQUEST, problem, REMEDY);
         let report: CallReport = serde_json::from_slice(&body).map_err(|error| refuse(&error.to_string()))?;
         let fact = fact_of(&report, self.clock.now()).map_err(|problem| refuse(&problem))?;

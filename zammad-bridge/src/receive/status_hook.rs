@@ -5,6 +5,7 @@ use std::time::Duration;
 use axum::extract::{Request, State};
 use axum::http::{Method, StatusCode};
 use axum::response::Response;
+use codex_core_sip::metadata::CallTag;
 use tracing::{debug, error, warn};
 
 use super::stopwatch::Stopwatch;
@@ -37,8 +38,8 @@ impl Receiver {
             return Err(answers::only_post(request.method().as_str()));
         }
         let (parts, body) = request.into_parts();
-        let body = self.body(body).await?;
-        if !self.authenticate(&parts.headers, &body).map_err(|refusal| *refusal)? {
+        let (body, is_known_sender) = self.let_in(&parts.headers, body).await?;
+        if !is_known_sender {
             let seconds = answers::RETRY_AFTER_STORE_FAULT_SECONDS;
             return Err(answers::unavailable("the webhook secret is not known yet", seconds));
         }
@@ -51,9 +52,10 @@ impl Receiver {
             Ok(webhook) => webhook,
             Err(fault) => return Err(refuse(&fault)),
         };
-        let name = self.names.of(webhook.application()).await;
+        let name = self.names.of(webhook.application(), || webhook.names_application()).await;
         let fact = webhook.status_fact(self.clock.now(), name.as_ref());
-        self.forward(&fact, || {
+        let tag = fact.shown_tag();
+        self.forward(&fact, &tag, || {
             let mut headers = end_to_end(&parts.headers);
             proxy::add_via(&mut headers);
             HookRequest { query: parts.uri.query().map(str::to_owned), headers, body }
@@ -61,11 +63,11 @@ impl Receiver {
         let status = fact.status.map_or("unknown", |status| status.name());
         match self.commit(fact).await {
             Ok(committed) => {
-                debug!(record = committed.record.0, status, repeat = committed.repeat, "a status event was kept");
+                debug!(%tag, record = committed.record.0, status, repeat = committed.repeat, "a status event was kept");
                 Ok(committed.repeat)
             }
             Err(fault) if fault.is_store_fault() => {
-                error!(%fault, status, "a status event cannot be kept");
+                error!(%tag, %fault, status, "a status event cannot be kept");
                 Err(answers::unavailable("the store failed", answers::RETRY_AFTER_STORE_FAULT_SECONDS))
             }
             Err(fault) => Err(refuse(&fault)),
@@ -90,10 +92,10 @@ impl Receiver {
     }
 
     /// Passes a status event on to the application, if it wants them, without waiting.
-    fn forward(&self, fact: &CallFact, request: impl FnOnce() -> HookRequest) {
+    fn forward(&self, fact: &CallFact, tag: &CallTag, request: impl FnOnce() -> HookRequest) {
         if let Some(forwarder) = self.forwarder.lock().unwrap_or_else(|e| e.into_inner()).as_ref() {
             let call = fact.parent_call_sid.as_ref().or(fact.call_sid.as_ref()).map_or("", String::as_str);
-            forwarder.forward(call, request());
+            forwarder.forward(call, tag, request());
         }
     }
 }

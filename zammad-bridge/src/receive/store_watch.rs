@@ -18,7 +18,7 @@ impl Default for StoreWatch {
 
 impl StoreWatch {
     /// Something was kept.
-    pub(super) fn works(&self) {
+    pub(crate) fn works(&self) {
         self.0.store(WORKING, Relaxed);
     }
 

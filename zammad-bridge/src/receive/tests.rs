@@ -5,7 +5,9 @@ use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use async_trait::async_trait;
 use axum::http::{HeaderValue, Method};
 use axum::response::IntoResponse as _;
+use codex_core_sip::metadata::CallTag;
 use codex_e2e::jambonz_webhooks::recorded;
+use http_body_util::BodyExt as _;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::sync::{Notify, broadcast, watch};
@@ -15,6 +17,7 @@ use super::*;
 use crate::call_book::{CallFact, CallStatus, FactSource};
 use crate::clock::{TokioClock, UnixMillis};
 use crate::error::{Error, Result};
+use crate::housekeeping::{PROBE_INTERVAL, watch_store};
 use crate::store::{
     Backlog, CallPage, CallQuery, Committed, DeliveryReport, Forgotten, Lease, RecordId, Shelf, StoreChange,
     StoreHealth, StoredCall, Swept, TakeDue, Taken, UnavailableStore,
@@ -125,6 +128,15 @@ impl CallStore for TestStore {
         StoreHealth::Working
     }
 
+    async fn probe(&self) -> Result<()> {
+        let disk = *self.disk.lock().unwrap();
+        match disk {
+            Disk::Works => Ok(()),
+            Disk::Hangs => std::future::pending().await,
+            Disk::Fails => Err(Error::StoreDiskFull { detail: "no space".to_owned() }),
+        }
+    }
+
     fn schema_version(&self) -> u32 {
         1
     }
@@ -186,6 +198,8 @@ fn settings() -> ReceiveSettings {
         verbs: None,
         api_tokens: Vec::new(),
         names: None,
+        names_decide_routes: false,
+        widget: None,
     }
 }
 
@@ -378,6 +392,22 @@ async fn a_store_that_fails_or_hangs_stops_no_call() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_store_that_works_again_is_noticed_without_traffic() {
+    let store = TestStore::new(Disk::Fails);
+    let verbs = Some(Bytes::from_static(b"[]"));
+    let receiver = receiver_with(ReceiveSettings { verbs, ..settings() }, &store, None);
+    let shared: Arc<dyn CallStore> = store.clone();
+    let watching = tokio::spawn(watch_store(shared, receiver.clone(), Arc::clone(&receiver.clock)));
+    assert_eq!(ask(&receiver, recorded_request(0, "/jambonz/call")).await.0, 200);
+    tokio::time::sleep(3 * PROBE_INTERVAL).await;
+    assert!(receiver.store_watch.failing_since().is_some(), "it still fails");
+    *store.disk.lock().unwrap() = Disk::Works;
+    tokio::time::sleep(PROBE_INTERVAL + Duration::from_millis(1)).await;
+    assert_eq!(receiver.store_watch.failing_since(), None);
+    watching.abort();
+}
+
+#[tokio::test(start_paused = true)]
 async fn while_the_secret_is_being_fetched_calls_go_on_and_status_events_wait() {
     let store = TestStore::new(Disk::Works);
     let upstream: Arc<dyn UpstreamHook> = Application::answering(200, r#"[{"verb":"say"}]"#);
@@ -402,10 +432,20 @@ async fn what_is_no_hook_of_jambonz_is_refused_with_a_remedy() {
         assert!(body.contains("POST"), "{body}");
         let (status, _, body) = ask(&receiver, post(path, &[], "{}")).await;
         assert!(status == 401 && body.contains("Jambonz-Signature"), "{path}: {body}");
-        let (status, _, _) = ask(&receiver, post(path, &[], vec![b' '; MAX_BODY_BYTES + 1])).await;
+        let now = u64::try_from(RECORDED_AT.as_seconds()).unwrap();
+        let signature = jambonz_signature(&SECRET.into(), now, b"");
+        let signature = [("Jambonz-Signature", signature.as_str())];
+        let (status, _, _) = ask(&receiver, post(path, &signature, vec![b' '; MAX_BODY_BYTES + 1])).await;
         assert_eq!(status, 413, "{path}");
-        let endless = Body::from_stream(futures_util::stream::pending::<Result<Bytes, std::io::Error>>());
-        assert_eq!(ask(&receiver, post(path, &[], endless)).await.0, 408, "{path}");
+        let endless = || Body::from_stream(futures_util::stream::pending::<Result<Bytes, std::io::Error>>());
+        assert_eq!(ask(&receiver, post(path, &signature, endless())).await.0, 408, "{path}");
+        // What the headers tell is told without waiting for a body that never comes.
+        let old = jambonz_signature(&SECRET.into(), now - SIGNATURE_TOLERANCE_SECONDS - 1, b"");
+        for headers in [vec![], vec![("Jambonz-Signature", "t=1")], vec![("Jambonz-Signature", old.as_str())]] {
+            let began = receiver.clock.now();
+            assert_eq!(ask(&receiver, post(path, &headers, endless())).await.0, 401, "{path}: {headers:?}");
+            assert_eq!(receiver.clock.now(), began, "{path}: {headers:?}");
+        }
     }
     for body in ["[]", "{", "", r#"{"call_status":"completed"}"#] {
         assert_eq!(ask(&receiver, signed("/jambonz/status", body)).await.0, 400, "{body}");
@@ -459,9 +499,10 @@ async fn what_waits_for_a_slow_application_is_bounded() {
     application.open.send_replace(false);
     let upstream: Arc<dyn UpstreamHook> = application.clone();
     let (forwarder, tasks) = StatusForwarder::start(&upstream, &Metrics::new());
+    let tag = CallTag::from_call_id("kqzmwbtr-1");
     let request = HookRequest { query: None, headers: HeaderMap::new(), body: Bytes::new() };
     for _ in 0..FORWARD_QUEUE_EVENTS + 50 {
-        forwarder.forward("one call", request.clone());
+        forwarder.forward("one call", &tag, request.clone());
     }
     application.open.send_replace(true);
     drop(forwarder);

@@ -4,8 +4,8 @@
 //! for requests as jambonz made them.
 
 use codex_core_sip::metadata::{
-    ApplicationName, ApplicationSid, CallTag, DisplayNames, IncomingParties, Party, ReceivedMetadata, X_CALL_TAG,
-    X_LANG,
+    ApplicationName, ApplicationSid, CallTag, DisplayNames, IncomingParties, Party, ReceivedMetadata,
+    X_APPLICATION_NAME, X_CALL_TAG, X_LANG,
 };
 use serde_json::{Map, Value, json};
 
@@ -93,6 +93,15 @@ impl Webhook {
     #[must_use]
     pub fn application(&self) -> Option<ApplicationSid> {
         ApplicationSid::from_user_part(self.text("application_sid")?.trim())
+    }
+
+    /// Whether it names its application itself: by the header of the INVITE, or by the `tag` that brought it back.
+    #[must_use]
+    pub fn names_application(&self) -> bool {
+        let is_name = |value: &str| ApplicationName::parse(X_APPLICATION_NAME, value).is_ok();
+        let headers = self.invite_headers();
+        headers.iter().any(|(name, value)| name.eq_ignore_ascii_case(X_APPLICATION_NAME) && is_name(value))
+            || self.tagged_data().get(tag_keys::APPLICATION_NAME).and_then(text_of).is_some()
     }
 
     /// What a `call_hook` says. `known_name` is the application's name as jambonz' API knows it; the caller's own

@@ -65,7 +65,7 @@ impl CallerLogTexts {
         };
         let to = match number(record.to.as_deref()) {
             Some(number) if outbound => number,
-            _ => display_to(record),
+            _ => callee(&display_to(record)),
         };
         let cause = record.end.as_ref().map(|end| match end.cause.zammad_name() {
             Some(name) => name.to_owned(),
@@ -144,6 +144,20 @@ pub(super) fn display_to(record: &CallRecord) -> String {
     };
     let nobody = || if record.application_sid.is_some() { UNKNOWN_APPLICATION } else { UNKNOWN_PARTY }.to_owned();
     given.or_else(|| application(record)).or_else(dialled).unwrap_or_else(nobody)
+}
+
+/// What is sent as `to` for a callee of this name. Zammad shows nothing but the digits of it, if it has any, so
+/// - a telephone number is sent as E.164 digits, which Zammad writes as a number and compares with agents' own,
+/// - an extension, digits alone, as it is,
+/// - anything else with its digits in the form that Zammad leaves alone (`voicebot2` would be shown as `2`).
+///
+/// No user is looked for by the `to` of an inbound call.
+fn callee(shown: &str) -> String {
+    match number(Some(shown)) {
+        Some(number) => number,
+        None if !shown.is_empty() && shown.chars().all(|c| c.is_ascii_digit()) => shown.to_owned(),
+        None => with_foreign_digits(shown),
+    }
 }
 
 fn application(record: &CallRecord) -> Option<String> {

@@ -51,6 +51,29 @@ fn a_claimed_number_counts_only_if_the_caller_is_trusted() {
 }
 
 #[test]
+fn a_callee_is_shown_whole_whatever_digits_it_has() {
+    for (to, sent) in [
+        ("voicebot", "voicebot"),
+        ("voicebot2", "voicebot𝟸"),
+        ("bot-42", "bot-𝟺𝟸"),
+        ("1001", "1001"),
+        ("112", "112"),
+        ("+7 (495) 123-45-67", "74951234567"),
+        ("84951234567", "74951234567"),
+        ("sip:bot1", "sip:bot𝟷"),
+        ("Отдел 7", "Отдел 𝟽"),
+    ] {
+        let mut first = fact(0, CallStatus::Trying);
+        first.to = Some(to.to_owned());
+        assert_eq!(texts(&CallRecord::begin(&first)).to, sent, "{to}");
+        // Likewise as the caller's program names it.
+        first.to = Some("app-7087fe50-8acb-4f3b-b820-97b573723aab".to_owned());
+        first.display_to = Some(to.to_owned());
+        assert_eq!(texts(&CallRecord::begin(&first)).to, sent, "{to}");
+    }
+}
+
+#[test]
 fn telephone_numbers_are_sent_as_e164_digits() {
     for (from, shown) in [
         ("+74951234567", "74951234567"),

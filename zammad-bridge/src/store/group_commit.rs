@@ -40,6 +40,7 @@ pub(super) enum Chore {
     Reap { silent_since: UnixMillis, now: UnixMillis, limit: usize, answer: Answer<u64> },
     Sweep { ended_before: UnixMillis, limit: usize, answer: Answer<Swept> },
     Forget(String, Answer<Forgotten>),
+    Probe(Answer<()>),
     Close(oneshot::Sender<()>),
 }
 
@@ -78,6 +79,9 @@ pub(super) trait Ledger: Send {
 
     /// As [`CallStore::forget`](super::CallStore::forget).
     async fn forget(&mut self, client_id: &str) -> Result<Forgotten>;
+
+    /// As [`CallStore::probe`](super::CallStore::probe).
+    async fn probe(&mut self) -> Result<()>;
 
     /// The end.
     async fn close(self);
@@ -147,6 +151,9 @@ async fn run(mut ledger: impl Ledger, mut ops: mpsc::Receiver<Op>) {
             }
             Some(Chore::Forget(client_id, answer)) => {
                 let _ = answer.send(ledger.forget(&client_id).await);
+            }
+            Some(Chore::Probe(answer)) => {
+                let _ = answer.send(ledger.probe().await);
             }
             Some(Chore::Close(answer)) => {
                 ledger.close().await;

@@ -424,6 +424,12 @@ pub trait CallStore: Send + Sync {
     /// Whether the store works.
     fn health(&self) -> StoreHealth;
 
+    /// Writes something that changes nothing, and is ready when it is on disk: [`health`](Self::health) then tells how the
+    /// store is now, without traffic. Stores that have nothing to write for this keep the default, which reads.
+    async fn probe(&self) -> Result<()> {
+        self.backlog().await.map(drop)
+    }
+
     /// The schema's version.
     fn schema_version(&self) -> u32;
 

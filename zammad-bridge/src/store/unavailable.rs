@@ -95,6 +95,10 @@ impl CallStore for UnavailableStore {
         StoreHealth::Failing { since: self.since, error: self.error.clone() }
     }
 
+    async fn probe(&self) -> Result<()> {
+        self.refuse()
+    }
+
     fn schema_version(&self) -> u32 {
         0
     }

@@ -193,6 +193,23 @@ impl core::fmt::Debug for PostgresStore {
 }
 
 impl PostgresStore {
+    /// The schema's version that this program writes.
+    pub const SCHEMA_VERSION: u32 = schema::SCHEMA_VERSION;
+
+    /// Connects and looks which version of the schema is there, `None` if none is; changes nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::StoreAway`] if nobody answers, and every other store fault.
+    pub async fn schema_version_of(settings: &PostgresSettings) -> Result<Option<u32>> {
+        let connections = Connections::new(settings.options.clone(), 1);
+        let mut lent = connections.lend().await?;
+        let found = bounded("look at the schema", schema::found(&mut lent.connection)).await;
+        connections.give_back(lent, &found);
+        connections.close().await;
+        found
+    }
+
     /// Connects, brings the schema up to date, and joins the replicas that are there.
     ///
     /// # Errors
@@ -320,6 +337,10 @@ impl CallStore for PostgresStore {
 
     fn health(&self) -> StoreHealth {
         self.shared.health.borrow().clone()
+    }
+
+    async fn probe(&self) -> Result<()> {
+        self.queue.ask(|answer| Op::Chore(Chore::Probe(answer))).await
     }
 
     fn schema_version(&self) -> u32 {

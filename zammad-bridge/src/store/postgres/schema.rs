@@ -82,23 +82,15 @@ pub(super) async fn migrate(connection: &mut PgConnection) -> Result<()> {
     let failed = |error| fault("bring the schema up to date", &error);
     connections::begin(connection).await.map_err(failed)?;
     query("SELECT pg_advisory_xact_lock($1)").bind(MIGRATION_LOCK).execute(&mut *connection).await.map_err(failed)?;
-    let has_schema: bool =
-        sqlx::query_scalar("SELECT EXISTS (SELECT 1 FROM pg_namespace WHERE nspname = 'zammad_bridge')")
-            .persistent(false)
-            .fetch_one(&mut *connection)
-            .await
-            .map_err(failed)?;
-    if !has_schema {
-        let made = "CREATE SCHEMA zammad_bridge; CREATE TABLE zammad_bridge.schema_version (version bigint NOT NULL); \
-                    INSERT INTO zammad_bridge.schema_version VALUES (0)";
-        connections::run(connection, made).await.map_err(failed)?;
-    }
-    let found: i64 = sqlx::query_scalar("SELECT version FROM zammad_bridge.schema_version")
-        .persistent(false)
-        .fetch_one(&mut *connection)
-        .await
-        .map_err(failed)?;
-    let found = u32::try_from(found).unwrap_or(u32::MAX);
+    let found = match found(connection).await.map_err(failed)? {
+        Some(found) => found,
+        None => {
+            let made = "CREATE SCHEMA zammad_bridge; CREATE TABLE zammad_bridge.schema_version (version bigint NOT NULL); \
+                        INSERT INTO zammad_bridge.schema_version VALUES (0)";
+            connections::run(connection, made).await.map_err(failed)?;
+            0
+        }
+    };
     if found > SCHEMA_VERSION {
         return Err(Error::StoreTooNew { found, known: SCHEMA_VERSION });
     }
@@ -112,4 +104,20 @@ pub(super) async fn migrate(connection: &mut PgConnection) -> Result<()> {
         tracing::info!(version, "the store's schema is up to date");
     }
     connections::run(connection, "COMMIT").await.map_err(failed)
+}
+
+/// The version that is there; `None` if there is nothing of ours.
+pub(super) async fn found(connection: &mut PgConnection) -> Result<Option<u32>, sqlx::Error> {
+    let has_table: bool = sqlx::query_scalar("SELECT to_regclass('zammad_bridge.schema_version') IS NOT NULL")
+        .persistent(false)
+        .fetch_one(&mut *connection)
+        .await?;
+    if !has_table {
+        return Ok(None);
+    }
+    let found: i64 = sqlx::query_scalar("SELECT version FROM zammad_bridge.schema_version")
+        .persistent(false)
+        .fetch_one(&mut *connection)
+        .await?;
+    Ok(Some(u32::try_from(found).unwrap_or(u32::MAX)))
 }

@@ -116,6 +116,9 @@ impl core::fmt::Debug for SqliteStore {
 }
 
 impl SqliteStore {
+    /// The version of the schema that this program writes.
+    pub const SCHEMA_VERSION: u32 = schema::SCHEMA_VERSION;
+
     /// Opens the file, makes it if it is not there, and brings its schema up to date.
     ///
     /// # Errors
@@ -241,6 +244,10 @@ impl CallStore for SqliteStore {
 
     fn health(&self) -> StoreHealth {
         self.shared.health.borrow().clone()
+    }
+
+    async fn probe(&self) -> Result<()> {
+        self.queue.ask(|answer| Op::Chore(Chore::Probe(answer))).await
     }
 
     fn schema_version(&self) -> u32 {

@@ -6,10 +6,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use sqlx::{ConnectOptions as _, Connection, Row, Sqlite, SqliteConnection, Transaction};
+use sqlx::{ConnectOptions as _, Connection, Executor as _, Row, Sqlite, SqliteConnection, Transaction};
 
 use super::fault::fault;
 use super::file_lock::FileLock;
+use super::schema::SCHEMA_VERSION;
 use super::{Shared, options, rows};
 use crate::call_book::{CallFact, Channel};
 use crate::clock::UnixMillis;
@@ -63,22 +64,27 @@ impl Ledger for Writer {
 
     async fn change_shelf(&mut self, shelf: Shelf, change: ShelfChange, now: UnixMillis) -> Result<u64> {
         let result = self.try_change_shelf(shelf, |lane| change.apply(lane, now)).await;
-        self.judged("change what is on the shelf", result)
+        self.judged_if(|count| *count > 0, "change what is on the shelf", result)
     }
 
     async fn reap(&mut self, silent_since: UnixMillis, now: UnixMillis, limit: usize) -> Result<u64> {
         let result = self.try_reap(silent_since, now, limit).await;
-        self.judged("close calls without an end", result)
+        self.judged_if(|count| *count > 0, "close calls without an end", result)
     }
 
     async fn sweep(&mut self, ended_before: UnixMillis, limit: usize) -> Result<Swept> {
         let result = self.try_sweep(ended_before, limit).await;
-        self.judged("delete old calls", result)
+        self.judged_if(|swept| swept.records > 0, "delete old calls", result)
     }
 
     async fn forget(&mut self, client_id: &str) -> Result<Forgotten> {
         let result = self.try_forget(client_id).await;
         self.judged("erase a client's data", result)
+    }
+
+    async fn probe(&mut self) -> Result<()> {
+        let result = self.try_probe().await;
+        self.judged("write a mark", result)
     }
 
     async fn close(mut self) {
@@ -142,10 +148,31 @@ impl Writer {
         }
     }
 
+    /// Writes the mark of the schema's version again, which is a page of the file and a line of its log.
+    async fn try_probe(&mut self) -> Result<(), sqlx::Error> {
+        let mut transaction = begin(&mut self.connection, &self.shared.path).await?;
+        let mark = format!("PRAGMA user_version = {SCHEMA_VERSION}");
+        transaction.execute(sqlx::AssertSqlSafe(mark)).await?;
+        transaction.commit().await
+    }
+
     fn judged<T>(&self, action: &'static str, result: Result<T, sqlx::Error>) -> Result<T> {
         let result = result.map_err(|error| fault(action, &error));
         self.judge(&result);
         result
+    }
+
+    /// The same of a chore that writes only if there is something to do: nothing written tells nothing good of the disk.
+    fn judged_if<T>(
+        &self,
+        wrote: impl Fn(&T) -> bool,
+        action: &'static str,
+        result: Result<T, sqlx::Error>,
+    ) -> Result<T> {
+        match result {
+            Ok(done) if !wrote(&done) => Ok(done),
+            result => self.judged(action, result),
+        }
     }
 
     async fn try_change_shelf(&mut self, shelf: Shelf, change: impl Fn(&mut Lane) -> bool) -> Result<u64, sqlx::Error> {
