@@ -9,7 +9,7 @@ use codex_zammad_bridge::config::Settings;
 use codex_zammad_bridge::control::{ExportRequest, ForgetRequest, ReplayRequest};
 use codex_zammad_bridge::delivery::ZammadSettings;
 use codex_zammad_bridge::http_client::verified_client;
-use codex_zammad_bridge::store::{CallStore, Routes};
+use codex_zammad_bridge::store::{CallStore, DatabaseSettings, PostgresStore, Routes};
 use codex_zammad_bridge::{Error, Result};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::Serialize;
@@ -28,10 +28,16 @@ pub(super) enum Desk {
 
 impl Desk {
     pub(super) async fn open(settings: &Settings) -> Result<Self> {
-        if !settings.database.path.exists() {
-            let path = settings.database.path.display();
+        let there = match &settings.database {
+            DatabaseSettings::Sqlite(file) => file.path.exists(),
+            DatabaseSettings::Postgres(database) => PostgresStore::schema_version_of(database).await?.is_some(),
+        };
+        if !there {
+            let place = settings.database.place();
             return Err(Error::Control {
-                problem: format!("there is no store {path}: is BRIDGE_DATABASE_URL the bridge's, and this its folder?"),
+                problem: format!(
+                    "there is no store {place}: is BRIDGE_DATABASE_URL the bridge's, and this its folder?"
+                ),
             });
         }
         let routes = Routes { routes: settings.zammads.iter().map(ZammadSettings::route).collect() };
