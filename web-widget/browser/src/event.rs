@@ -3,8 +3,8 @@
 //! The same as `serde_json` makes of them (a test compares), without its 40 kB of code in the module.
 
 use codex_core_sip::event::{CallState, Event, IceState, LogLevel, QualityMeasure, RegistrationState};
+use codex_core_sip::json::Value;
 use codex_core_sip::metadata::CustomerData;
-use serde_json::Value;
 
 use crate::json::Json;
 

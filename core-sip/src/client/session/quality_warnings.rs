@@ -31,18 +31,18 @@ impl ClientSession {
                 continue;
             }
             if bad {
-                call.bad.insert(*measure);
+                call.bad.push(*measure);
             } else {
-                call.bad.remove(measure);
+                call.bad.retain(|other| other != measure);
             }
             let event = QualityEvent {
                 measure: *measure,
                 bad,
                 value,
                 threshold,
-                call_id: Some(call.call_id.clone()),
-                tag: Some(call.tag.to_string()),
-                application_name: call.application_name.as_ref().map(ToString::to_string),
+                call_id: call.id(),
+                tag: call.tag(),
+                application_name: call.application(),
                 customer_data: call.customer_data.clone(),
             };
             self.event(Event::Quality(event));

@@ -1,7 +1,7 @@
 //! Sending the far end to somebody else.
 
 use super::{Call, ClientSession, CommandId, Reply, Step, TransferEvent};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::event::Event;
 use crate::sip::user_agent::{CallHandle, Command, Input};
 
@@ -19,7 +19,7 @@ impl ClientSession {
             }
             _ => "only a connected call can be transferred",
         };
-        self.done(id, Err(Error::WrongState { operation: "transfer", problem }));
+        self.refuse(id, "transfer", problem);
     }
 
     pub(super) fn transfer_progress(&mut self, handle: CallHandle, status: u16, reason: String) {
@@ -27,9 +27,9 @@ impl ClientSession {
         let event = TransferEvent {
             status,
             reason: (!reason.is_empty()).then_some(reason),
-            call_id: Some(call.call_id.clone()),
-            tag: Some(call.tag.to_string()),
-            application_name: call.application_name.as_ref().map(ToString::to_string),
+            call_id: call.id(),
+            tag: call.tag(),
+            application_name: call.application(),
             customer_data: call.customer_data.clone(),
         };
         self.event(Event::Transfer(event));
