@@ -8,6 +8,7 @@ use crate::error::{ConfigurationProblem, Error, Result};
 use crate::header_field::HeaderField;
 use crate::metadata::{ApplicationName, CustomerData, LanguageTag, UserToUserEncoding, check_extra_headers};
 use crate::sip::uri::Uri;
+use crate::time::micros_of;
 
 pub use crate::sip::user_agent::Backoff;
 
@@ -183,7 +184,7 @@ impl SipClientConfig {
             problems.push(problem("registerExpires", Some(&value), "it is shorter than 10 s", "600 s"));
         }
         if self.keep_alive_interval.is_some_and(|interval| interval < Duration::from_secs(1)) {
-            let value = self.keep_alive_interval.map(|interval| format!("{} ms", interval.as_millis()));
+            let value = self.keep_alive_interval.map(|interval| format!("{} ms", micros_of(interval) / 1000));
             problems.push(problem(
                 "keepAliveInterval",
                 value.as_deref(),
@@ -240,10 +241,17 @@ pub(crate) fn validate_target_uri(key: &str, uri: &str) -> Result<()> {
     Err(Error::Configuration { problems: vec![problem(key, Some(uri), what, example)] })
 }
 
+/// The scheme of a URL and what follows its `://`; `None` if it is no URL with an authority.
+#[must_use]
+pub fn split_scheme(url: &str) -> Option<(&str, &str)> {
+    let (scheme, rest) = url.split_once(':')?;
+    Some((scheme, rest.strip_prefix("//")?))
+}
+
 /// A URL without what may be secret in it: user data, query and fragment.
 pub(crate) fn redacted_url(url: &str) -> String {
     let shown = url.split(['?', '#']).next().unwrap_or_default();
-    match (shown.split_once("://"), shown.rsplit_once('@')) {
+    match (split_scheme(shown), shown.rsplit_once('@')) {
         (Some((scheme, _)), Some((_, host))) => format!("{scheme}://***@{host}"),
         (None, Some((_, host))) => format!("***@{host}"),
         _ => shown.to_owned(),
@@ -251,7 +259,7 @@ pub(crate) fn redacted_url(url: &str) -> String {
 }
 
 fn check_websocket_url(url: &str) -> Result<(), &'static str> {
-    let Some((scheme, rest)) = url.split_once("://") else {
+    let Some((scheme, rest)) = split_scheme(url) else {
         return Err("it is no URL");
     };
     if !scheme.eq_ignore_ascii_case("ws") && !scheme.eq_ignore_ascii_case("wss") {

@@ -3,6 +3,8 @@
 use core::fmt;
 use std::time::Duration;
 
+use crate::escape::{Escaped, escape};
+
 mod customer_data_problem;
 mod person;
 
@@ -339,7 +341,7 @@ fn display_problems(problems: &[ConfigurationProblem]) -> String {
         text.push_str("\n  ");
         text.push_str(&p.key);
         if let Some(value) = &p.value {
-            text.push_str(&format!(" = {value:?}"));
+            text.push_str(&format!(" = \"{}\"", Escaped(value)));
         }
         text.push_str(&format!(": {}; for example {}", p.problem, p.example));
     }
@@ -375,8 +377,8 @@ impl fmt::Display for Foreign<'_> {
         for (index, character) in self.0.chars().enumerate() {
             match character {
                 _ if index == SHOWN_FOREIGN_CHARACTERS => return f.write_str("…"),
-                control if control.is_control() => write!(f, "{}", control.escape_default())?,
-                other => write!(f, "{other}")?,
+                '"' | '\\' => fmt::Write::write_char(f, character)?,
+                _ => escape(character, f)?,
             }
         }
         Ok(())

@@ -437,7 +437,7 @@ pub struct LogEvent {
     pub message: String,
     /// Facts such as `tag`, `callId`, `from`, `to`.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub context: Option<serde_json::Map<String, serde_json::Value>>,
+    pub context: Option<crate::json::Map<String, crate::json::Value>>,
     /// What failed, for a developer.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,

@@ -4,6 +4,7 @@ use core::fmt;
 use std::borrow::Cow;
 
 use crate::error::{Error, Result};
+use crate::escape::escaped;
 
 /// A header name: a `token` of RFC 3261 §25.1, at most 128 bytes. Compared without regard to case.
 #[derive(Debug, Clone)]
@@ -31,7 +32,7 @@ impl HeaderName {
             Ok(Self(Cow::Owned(name.to_owned())))
         } else {
             Err(Error::HeaderNotAllowed {
-                name: name.chars().take(64).flat_map(char::escape_debug).collect(),
+                name: escaped(name, 64),
                 problem: "a header name holds 1 to 128 letters, digits and -.!%*_+`'~ only (RFC 3261 §25.1)".to_owned(),
             })
         }
@@ -109,7 +110,7 @@ impl HeaderValue {
         let value: String = value.into();
         if let Some(at) = first_forbidden(value.as_bytes()) {
             return Err(Error::HeaderNotAllowed {
-                name: name.chars().take(64).flat_map(char::escape_debug).collect(),
+                name: escaped(name, 64),
                 problem: format!(
                     "its value holds the control character 0x{:02x} at byte {at}; take it out or encode it",
                     value.as_bytes()[at]

@@ -37,8 +37,9 @@ impl Add<Duration> for Time {
     type Output = Self;
 
     /// Saturates at the end of time.
+    #[cfg_attr(target_arch = "wasm32", inline(never))]
     fn add(self, rhs: Duration) -> Self {
-        Self(self.0.saturating_add(u64::try_from(rhs.as_micros()).unwrap_or(u64::MAX)))
+        Self(self.0.saturating_add(micros_of(rhs)))
     }
 }
 
@@ -55,6 +56,17 @@ impl Sub for Time {
     fn sub(self, rhs: Self) -> Duration {
         self.saturating_since(rhs)
     }
+}
+
+/// A duration in microseconds, the longest that there is if it is longer. Without numbers of 128 bits, which a page would
+/// need code for.
+#[cfg_attr(target_arch = "wasm32", inline(never))]
+pub(crate) const fn micros_of(duration: Duration) -> u64 {
+    const MICROS: u64 = 1_000_000;
+    if duration.as_secs() >= u64::MAX / MICROS {
+        return u64::MAX;
+    }
+    duration.as_secs() * MICROS + duration.subsec_micros() as u64
 }
 
 #[cfg(test)]

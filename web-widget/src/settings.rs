@@ -8,7 +8,7 @@ mod websocket_address;
 use core::fmt;
 use std::time::Duration;
 
-use codex_core_sip::config::{IceTransportPolicy, SipClientConfig};
+use codex_core_sip::config::{IceTransportPolicy, SipClientConfig, split_scheme};
 use codex_core_sip::metadata::{ApplicationName, ApplicationSid, CustomerData, LanguageTag, UserToUserEncoding};
 use codex_core_sip::sip::uri::Uri;
 use codex_core_sip::{ConfigurationProblem, Error};
@@ -16,7 +16,7 @@ use codex_jambonz_api::AccountSid;
 use secrecy::SecretString;
 
 use crate::keys::{self, Given, KeyProblem, KeyProblems, KeyValues, KeyWarning, Shown, example_of, known};
-use crate::text::Text;
+use crate::text::{Text, bilingual};
 
 pub use websocket_address::WebSocketAddress;
 
@@ -28,7 +28,7 @@ const SHORTEST_KEEP_ALIVE: Duration = Duration::from_secs(1);
 pub struct Settings {
     /// What the client is made of.
     pub sip: SipClientConfig,
-    /// How to reach jambonz' REST API, if all three keys for it are there.
+    /// How to reach jambonz' REST API, if all three keys for it are there. Without the feature `names` they are not read.
     pub api: Option<ApiAccess>,
     /// What works but should be looked at: misspelt keys, an unencrypted connection.
     pub warnings: Vec<KeyWarning>,
@@ -132,13 +132,13 @@ impl<'a> Reader<'a> {
         if let Some(encoding) = self.read(keys::USER_TO_USER_ENCODING, encoding) {
             sip.user_to_user_encoding = encoding;
         }
-        Settings { sip, api: self.api(), warnings: Vec::new() }
+        let api = if cfg!(feature = "names") { self.api() } else { None };
+        Settings { sip, api, warnings: Vec::new() }
     }
 
     /// The value of a key as `parse` takes it, white space at its ends and quotes round it dropped.
     fn read<T>(&mut self, name: &'static str, parse: impl FnOnce(&str) -> Result<T, Text>) -> Option<T> {
-        let given = self.given(name)?;
-        let value = self.unquoted(given);
+        let (given, value) = self.text(name)?;
         match parse(value) {
             Ok(value) => Some(value),
             Err(problem) => {
@@ -148,13 +148,20 @@ impl<'a> Reader<'a> {
         }
     }
 
+    #[inline(never)]
+    fn text(&mut self, name: &'static str) -> Option<(&'a Given, &'a str)> {
+        let given = self.given(name)?;
+        Some((given, self.unquoted(given)))
+    }
+
     /// How a key was given; a required one that was not is a problem.
+    #[inline(never)]
     fn given(&mut self, name: &'static str) -> Option<&'a Given> {
         let given = self.keys.given(name);
         let key = known(name)?;
         if given.is_none() && key.required {
             let problem = match self.keys.typo_of(name) {
-                Some(typo) => Text::new(
+                Some(typo) => bilingual!(
                     format!(
                         "it is not set ({}); {typo} is, which is no setting: is it misspelt?",
                         key.meaning.in_locale(codex_core_sip::Locale::En)
@@ -164,7 +171,7 @@ impl<'a> Reader<'a> {
                         key.meaning.in_locale(codex_core_sip::Locale::Ru)
                     ),
                 ),
-                None => Text::new(
+                None => bilingual!(
                     format!("it is not set ({})", key.meaning.in_locale(codex_core_sip::Locale::En)),
                     format!("не задано ({})", key.meaning.in_locale(codex_core_sip::Locale::Ru)),
                 ),
@@ -181,6 +188,7 @@ impl<'a> Reader<'a> {
     }
 
     /// `docker --env-file` and the like hand quotes on that were meant for a shell.
+    #[inline(never)]
     fn unquoted(&mut self, given: &'a Given) -> &'a str {
         let value = given.value.trim();
         let inner = ['\'', '"'].into_iter().find_map(|quote| value.strip_prefix(quote)?.strip_suffix(quote));
@@ -195,6 +203,7 @@ impl<'a> Reader<'a> {
         inner.trim()
     }
 
+    #[inline(never)]
     fn wrong(&mut self, name: &str, given: &Given, problem: Text) {
         self.problems.push(KeyProblem {
             key: given.written.clone(),
@@ -205,6 +214,7 @@ impl<'a> Reader<'a> {
         });
     }
 
+    #[inline(never)]
     fn warn(&mut self, given: &Given, text: Text) {
         self.warnings.push(KeyWarning { key: given.written.clone(), place: given.place.clone(), text });
     }
@@ -222,7 +232,7 @@ impl<'a> Reader<'a> {
                 );
                 self.wrong(keys::JAMBONZ_WSS_ADDRESS, given, problem);
             } else {
-                let text = Text::new(
+                let text = bilingual!(
                     format!(
                         "NOT ENCRYPTED: with ws://{} everybody on the way can read and change the calls' signalling, customer data included; use wss:// (REQUIRE_TLS=true makes this an error)",
                         address.host
@@ -239,6 +249,7 @@ impl<'a> Reader<'a> {
     }
 
     /// A secret is taken byte for byte.
+    #[inline(never)]
     fn password(&mut self, name: &'static str) -> Option<SecretString> {
         let given = self.given(name)?;
         let value = given.value.as_str();
@@ -266,7 +277,7 @@ impl<'a> Reader<'a> {
         };
         if completed && let Some(given) = self.keys.given(keys::TARGET_SIP_URI) {
             let target = masked::sip(&target);
-            let text = Text::new(
+            let text = bilingual!(
                 format!("it is no whole SIP URI and was completed to {target}"),
                 format!("это не полный SIP URI, он дополнен до {target}"),
             );
@@ -362,7 +373,7 @@ impl<'a> Reader<'a> {
         {
             // Older configurations have the address alone.
             let missing = missing.join(", ");
-            let text = Text::new(
+            let text = bilingual!(
                 format!("names of applications are not looked up, since {missing} is not set"),
                 format!("имена приложений не запрашиваются: не задано {missing}"),
             );
@@ -423,11 +434,11 @@ fn of_client(keys: &KeyValues, error: &Error) -> KeyProblems {
 
 /// What the client says in English only. The checks above leave it nothing to say.
 fn refused_by_client(problem: &str) -> Text {
-    Text::new(problem.to_owned(), format!("клиент не принимает это значение: «{problem}»"))
+    bilingual!(problem.to_owned(), format!("клиент не принимает это значение: «{problem}»"))
 }
 
 fn domain(value: &str) -> Result<String, Text> {
-    if value.contains("://") || value.starts_with("sip:") || value.starts_with("sips:") {
+    if split_scheme(value).is_some() || value.starts_with("sip:") || value.starts_with("sips:") {
         return Err(Text::fixed(
             "it is an address with a scheme; only the host name belongs here",
             "это адрес со схемой; здесь нужно только имя хоста",
@@ -465,7 +476,7 @@ fn target(value: &str, domain: &str) -> Result<(String, bool), Text> {
     let lower = value.to_ascii_lowercase();
     let (whole, completed) = if lower.starts_with("sip:") || lower.starts_with("sips:") {
         (value.to_owned(), false)
-    } else if lower.starts_with("tel:") || value.contains("://") {
+    } else if lower.starts_with("tel:") || split_scheme(value).is_some() {
         return Err(Text::fixed(
             "it must begin with sip:, as in sip:app-<application_sid>@<SIP domain>",
             "должно начинаться с sip:, как в sip:app-<application_sid>@<SIP-домен>",
@@ -497,7 +508,7 @@ fn language(value: &str) -> Result<LanguageTag, Text> {
     LanguageTag::parse(keys::DEFAULT_LANG, value).map_err(|_| {
         if value.contains('_') {
             let right = value.split('.').next().unwrap_or_default().replace('_', "-");
-            Text::new(
+            bilingual!(
                 format!("its parts are separated by `-`, not `_`: {right}"),
                 format!("части разделяются `-`, а не `_`: {right}"),
             )
@@ -525,7 +536,7 @@ fn keep_alive(value: &str) -> Result<Duration, Text> {
     };
     let interval = Duration::from_millis(milliseconds.into());
     if !interval.is_zero() && interval < SHORTEST_KEEP_ALIVE {
-        return Err(Text::new(
+        return Err(bilingual!(
             format!("it is in milliseconds and shorter than 1 s; {milliseconds} seconds are {milliseconds}000"),
             format!("оно в миллисекундах и меньше 1 с; {milliseconds} секунд — это {milliseconds}000"),
         ));
@@ -543,7 +554,7 @@ fn encoding(value: &str) -> Result<UserToUserEncoding, Text> {
 }
 
 fn api_base_url(value: &str) -> Result<String, Text> {
-    let Some((scheme, rest)) = value.split_once("://") else {
+    let Some((scheme, rest)) = split_scheme(value) else {
         return Err(Text::fixed("it is not a URL", "это не URL"));
     };
     let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
@@ -564,7 +575,7 @@ fn api_base_url(value: &str) -> Result<String, Text> {
 
 /// Whether nobody on the way can read what is sent to this URL, which has been looked at.
 fn url_is_private(url: &str) -> bool {
-    let (scheme, rest) = url.split_once("://").unwrap_or_default();
+    let (scheme, rest) = split_scheme(url).unwrap_or_default();
     let authority = rest.split('/').next().unwrap_or_default();
     scheme.eq_ignore_ascii_case("https") || websocket_address::is_loopback(websocket_address::host_of(authority))
 }

@@ -57,8 +57,9 @@ fn web_command() -> Command {
 }
 
 const WEB_HELP: &str = "\
-Builds web-widget/browser for wasm32-unknown-unknown (the target comes as for wasm-check), makes of it what JavaScript can
-import with wasm-bindgen as a library (three CPU-minutes to compile, once), bundles the TypeScript with esbuild and checks
+Builds web-widget/browser for wasm32-unknown-unknown together with std, whose source rustup brings (`rustup component add
+rust-src`), or else Debian's packages as for wasm-check. Flags that are not stable yet are set for this module alone
+(web-widget/browser/SIZE.md says which and why). Makes of it what JavaScript can import with wasm-bindgen as a library (three CPU-minutes to compile, once), bundles the TypeScript with esbuild and checks
 it with `tsc --strict`; both come from npm and are kept in $CODEX_CACHE. Node and npm have to be there.
 
 Examples:

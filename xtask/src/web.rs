@@ -34,6 +34,13 @@ const TOOLS: [&str; 3] = ["esbuild@0.28.2", "typescript@7.0.2", "@types/react@19
 const INNER_PARTS: [&str; 8] =
     ["driver", "media", "microphone", "tokens", "wasm", "element/icons", "element/parts", "element/view"];
 
+/// Flags of the compiler that are not stable yet: a pinned stable compiler takes them where it is told to
+/// (`RUSTC_BOOTSTRAP`), and only for this module.
+const FLAGS_FOR_SIZE: [&str; 4] =
+    ["-Zunstable-options", "-Cpanic=immediate-abort", "-Zfmt-debug=none", "-Zlocation-detail=none"];
+/// std from its source, so that the flags hold for it too.
+const STD_WITH_IT: [&str; 2] = ["-Zbuild-std=std,panic_abort", "-Zbuild-std-features=optimize_for_size"];
+
 /// What JavaScript and module may weigh together, in bytes after gzip.
 const MOST_BYTES: usize = 75_000;
 /// What the element may weigh beside it, in bytes after gzip.
@@ -71,7 +78,7 @@ pub(crate) struct Size {
 
 /// Builds the package; quick where nothing has changed.
 pub(crate) fn build(workspace: &Workspace) -> Result<Size, String> {
-    let toolchain = Toolchain::ensure(workspace, None)?;
+    let toolchain = Toolchain::ensure_with_source(workspace)?;
     say(&format!("compiler: {}", toolchain.describe()));
     let module = build_module(workspace, &toolchain)?;
     let breakdown = break_down(&read(&module)?).map_err(|problem| format!("{}: {problem}", module.display()))?;
@@ -153,7 +160,8 @@ fn integrity(file: &Path) -> Result<String, String> {
     if said.ended.success() { Ok(said.stdout) } else { Err(format!("node: {}", said.ended.describe())) }
 }
 
-/// The module as the compiler leaves it, names of functions included.
+/// The module as the compiler leaves it, names of functions included. std is compiled with it, without messages of panics
+/// and without `Debug`: `web-widget/browser/SIZE.md` says what that saves and what it costs.
 fn build_module(workspace: &Workspace, toolchain: &Toolchain) -> Result<PathBuf, String> {
     let folder = workspace.target_folder().join(match toolchain {
         Toolchain::Here => "web",
@@ -161,8 +169,15 @@ fn build_module(workspace: &Workspace, toolchain: &Toolchain) -> Result<PathBuf,
     });
     let mut command = workspace.cargo(&["build", "--release", "--package", MODULE_PACKAGE, "--target", TARGET]);
     command.current_dir(workspace.root().join(MODULE_FOLDER)).arg("--target-dir").arg(&folder);
+    command.args(STD_WITH_IT).arg("--config").arg(flags_for_size()).env("RUSTC_BOOTSTRAP", "1");
     step("building the module", toolchain.apply(&mut command))?;
     Ok(folder.join(TARGET).join("release").join(MODULE_FILE))
+}
+
+/// The flags as a setting of cargo, which adds them to those of the module's own `.cargo/config.toml`.
+fn flags_for_size() -> String {
+    let flags = FLAGS_FOR_SIZE.map(|flag| format!("\"{flag}\""));
+    format!("target.{TARGET}.rustflags=[{}]", flags.join(", "))
 }
 
 fn bind(workspace: &Workspace, module: &Path, core: &Path) -> Result<(), String> {
@@ -214,6 +229,13 @@ fn read(file: &Path) -> Result<Vec<u8>, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_flags_are_a_setting_that_cargo_takes() {
+        let setting = flags_for_size();
+        assert!(setting.starts_with("target.wasm32-unknown-unknown.rustflags=[\"-Zunstable-options\", "), "{setting}");
+        assert!(setting.ends_with("\"-Zlocation-detail=none\"]"), "{setting}");
+    }
 
     #[test]
     fn the_package_names_the_tools_that_it_is_built_with() {

@@ -7,12 +7,11 @@ mod recovery;
 mod second;
 mod transfer;
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use serde_json::{Map, Value};
 
 use crate::config::SipClientConfig;
 use crate::error::{Error, MediaFault, Result};
@@ -22,6 +21,7 @@ use crate::event::{
     TransferEvent, TransferRequestedEvent,
 };
 use crate::header_field::{HeaderField, HeaderName, HeaderValue};
+use crate::json::{Map, Value};
 use crate::media::jitter_buffer;
 use crate::media::quality::{self, CodecImpairment};
 use crate::media::{MediaNotice, MediaSettings, MediaStatistics};
@@ -36,7 +36,7 @@ use crate::sip::uri::Uri;
 use crate::sip::user_agent::{
     CallHandle, Command, FlowId, Input, Output, UaEvent, UserAgent, UserAgentConfig, WebSocketScheme,
 };
-use crate::time::Time;
+use crate::time::{Time, micros_of};
 
 /// How long after the first audio packet of a call its first `metrics` come: enough packets for figures that mean
 /// something.
@@ -340,7 +340,7 @@ struct Call {
     recovery: recovery::Recovery,
     hold: hold::Hold,
     /// In what respects it is bad.
-    bad: BTreeSet<QualityMeasure>,
+    bad: Vec<QualityMeasure>,
     /// Who waits for the far end to be transferred.
     transfer_waiting: Option<CommandId>,
     /// Whom the far end asks us to call.
@@ -354,6 +354,24 @@ struct Call {
     /// It must have found a connection by then.
     second_try_until: Option<Time>,
     span: tracing::Span,
+}
+
+/// What events tell of a call.
+impl Call {
+    #[inline(never)]
+    fn id(&self) -> Option<String> {
+        Some(self.call_id.clone())
+    }
+
+    #[inline(never)]
+    fn tag(&self) -> Option<String> {
+        Some(self.tag.as_str().to_owned())
+    }
+
+    #[inline(never)]
+    fn application(&self) -> Option<String> {
+        self.application_name.as_ref().map(|name| name.as_str().to_owned())
+    }
 }
 
 /// An answer in a provisional response.
@@ -656,8 +674,8 @@ impl ClientSession {
             (_, None) => (LogLevel::Info, "not registered"),
         };
         let mut context = Map::new();
-        context.insert("domain".to_owned(), Value::from(self.config.domain.as_str()));
-        context.insert("user".to_owned(), Value::from(self.config.username.as_str()));
+        put(&mut context, "domain", self.config.domain.as_str());
+        put(&mut context, "user", self.config.username.as_str());
         self.log(level, message, context, error.as_ref());
         self.event(Event::Registration(RegistrationEvent {
             state,
@@ -669,7 +687,7 @@ impl ClientSession {
             // Whoever takes the registration back while it is wanted again gets no other answer.
             for id in std::mem::take(&mut self.unregister_waiting) {
                 let problem = "the client was told to register again meanwhile";
-                self.done(id, Err(Error::WrongState { operation: "unregister", problem }));
+                self.refuse(id, "unregister", problem);
             }
         }
         match (state, error) {
@@ -800,7 +818,7 @@ impl ClientSession {
                 .map(|_| self.now + MEDIA_PREPARATION_TIMEOUT),
             recovery: recovery::Recovery::default(),
             hold: hold::Hold::default(),
-            bad: BTreeSet::new(),
+            bad: Vec::new(),
             transfer_waiting: None,
             referred_to: None,
             follows,
@@ -866,7 +884,7 @@ impl ClientSession {
         // Whoever hangs up on the way from one call to another wants neither.
         self.end_left("hung up");
         let Some(call) = &self.call else {
-            return self.done(id, Err(Error::WrongState { operation: "hangup", problem: "there is no call" }));
+            return self.refuse(id, "hangup", "there is no call");
         };
         let handle = call.handle;
         if matches!(call.step, Step::Preparing { .. }) {
@@ -889,10 +907,7 @@ impl ClientSession {
             self.drop_prepared();
         }
         let Some(Call { step: Step::Offered { offer }, .. }) = &mut self.call else {
-            return self.done(
-                id,
-                Err(Error::WrongState { operation: "accept_incoming_call", problem: "there is no incoming call" }),
-            );
+            return self.refuse(id, "accept_incoming_call", "there is no incoming call");
         };
         let offer = offer.take();
         let Some(call) = &mut self.call else { return };
@@ -909,10 +924,7 @@ impl ClientSession {
 
     fn reject(&mut self, id: CommandId, reason: Option<String>) {
         let Some(Call { step: Step::Offered { .. }, handle, .. }) = &self.call else {
-            return self.done(
-                id,
-                Err(Error::WrongState { operation: "reject_incoming_call", problem: "there is no incoming call" }),
-            );
+            return self.refuse(id, "reject_incoming_call", "there is no incoming call");
         };
         let handle = *handle;
         self.ending.push((handle, id));
@@ -922,19 +934,10 @@ impl ClientSession {
     fn send_dtmf(&mut self, id: CommandId, tone: char) {
         let tone = tone.to_ascii_uppercase();
         if !matches!(tone, '0'..='9' | '*' | '#' | 'A'..='D') {
-            return self.done(
-                id,
-                Err(Error::WrongState { operation: "send_dtmf", problem: "keys are 0 to 9, *, # and A to D" }),
-            );
+            return self.refuse(id, "send_dtmf", "keys are 0 to 9, *, # and A to D");
         }
         if !matches!(&self.call, Some(Call { step: Step::Up, .. })) {
-            return self.done(
-                id,
-                Err(Error::WrongState {
-                    operation: "send_dtmf",
-                    problem: "keys can be pressed in a connected call only",
-                }),
-            );
+            return self.refuse(id, "send_dtmf", "keys can be pressed in a connected call only");
         }
         self.dtmf_waiting.push(id);
         self.order_media(MediaCommand::SendDtmf(id, tone));
@@ -971,7 +974,7 @@ impl ClientSession {
         call.span.in_scope(|| {
             let mut context = call_context(&call);
             if let Some(reason) = &reason {
-                context.insert("reason".to_owned(), Value::from(reason.as_str()));
+                put(&mut context, "reason", reason.as_str());
             }
             let level = if state == CallState::Error { LogLevel::Error } else { LogLevel::Info };
             self.log(level, "call over", context, error.as_ref());
@@ -989,7 +992,7 @@ impl ClientSession {
         let keys = std::mem::take(&mut self.dtmf_waiting);
         self.fail_waiting(&mut call);
         for id in keys.into_iter().chain(std::mem::take(&mut self.info_waiting).into_iter().map(|(_, id)| id)) {
-            self.done(id, Err(Error::WrongState { operation: "send_dtmf", problem: "the call ended meanwhile" }));
+            self.refuse(id, "send_dtmf", "the call ended meanwhile");
         }
         if self.return_to_left() {
             return;
@@ -1008,10 +1011,10 @@ impl ClientSession {
     fn fail_waiting(&mut self, call: &mut Call) {
         let problem = "the call ended meanwhile";
         if let Some(id) = call.transfer_waiting.take() {
-            self.done(id, Err(Error::WrongState { operation: "transfer", problem }));
+            self.refuse(id, "transfer", problem);
         }
         for id in std::mem::take(&mut call.hold.waiting) {
-            self.done(id, Err(Error::WrongState { operation: "hold", problem }));
+            self.refuse(id, "hold", problem);
         }
     }
 
@@ -1094,9 +1097,9 @@ impl ClientSession {
                 let Some(call) = &self.call else { return };
                 let event = IceEvent {
                     state,
-                    call_id: Some(call.call_id.clone()),
-                    tag: Some(call.tag.to_string()),
-                    application_name: call.application_name.as_ref().map(ToString::to_string),
+                    call_id: call.id(),
+                    tag: call.tag(),
+                    application_name: call.application(),
                     customer_data: call.customer_data.clone(),
                 };
                 self.event(Event::Ice(event));
@@ -1179,8 +1182,8 @@ impl ClientSession {
         let ts = self.unix_ms_at_origin + now.as_micros() / 1000;
         let event = MetricsEvent {
             ts,
-            call_id: Some(call.call_id.clone()),
-            tag: Some(call.tag.to_string()),
+            call_id: call.id(),
+            tag: call.tag(),
             ice_state: call.ice,
             rtt_ms: after.round_trip_time.map(milliseconds),
             jitter_ms: after.jitter.map(milliseconds),
@@ -1193,7 +1196,7 @@ impl ClientSession {
             far_end_loss_percent: after.far_end.map(|far_end| far_end.loss * 100.0),
             mos,
             language: Some(call.language.to_string()),
-            application_name: call.application_name.as_ref().map(ToString::to_string),
+            application_name: call.application(),
             customer_data: call.customer_data.clone(),
         };
         let up = call.step == Step::Up;
@@ -1249,7 +1252,7 @@ impl ClientSession {
             Ok(true) => self.done(id, Ok(Reply::Done)),
             Err(error) => self.done(id, Err(error)),
             Ok(false) if self.call.as_ref().is_some_and(|call| call.handle == handle && call.step == Step::Up) => {
-                let body = format!("Signal={tone}\r\nDuration={}\r\n", DTMF_DURATION.as_millis());
+                let body = format!("Signal={tone}\r\nDuration={}\r\n", DTMF_DURATION.subsec_millis());
                 self.info_waiting.push_back((handle, id));
                 self.agent(Input::Command(Command::Info {
                     call: handle,
@@ -1258,7 +1261,7 @@ impl ClientSession {
                 }));
             }
             Ok(false) => {
-                self.done(id, Err(Error::WrongState { operation: "send_dtmf", problem: "the call ended meanwhile" }));
+                self.refuse(id, "send_dtmf", "the call ended meanwhile");
             }
         }
     }
@@ -1267,9 +1270,9 @@ impl ClientSession {
         let Some(call) = &self.call else { return };
         let event = DtmfEvent {
             tone,
-            call_id: Some(call.call_id.clone()),
-            tag: Some(call.tag.to_string()),
-            application_name: call.application_name.as_ref().map(ToString::to_string),
+            call_id: call.id(),
+            tag: call.tag(),
+            application_name: call.application(),
             customer_data: call.customer_data.clone(),
         };
         self.event(Event::Dtmf(event));
@@ -1324,10 +1327,10 @@ impl ClientSession {
         match event {
             UaEvent::Registration { state, attempt, error, .. } => self.registration_event(state, attempt, error),
             UaEvent::Reconnecting { attempt, delay } => {
-                let delay_ms = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX);
+                let delay_ms = micros_of(delay) / 1000;
                 let mut context = Map::new();
-                context.insert("attempt".to_owned(), Value::from(attempt));
-                context.insert("delayMs".to_owned(), Value::from(delay_ms));
+                put(&mut context, "attempt", attempt);
+                put(&mut context, "delayMs", delay_ms);
                 self.log(LogLevel::Warn, "reconnecting", context, None);
                 self.event(Event::Reconnecting(ReconnectingEvent { attempt, delay_ms }));
             }
@@ -1466,8 +1469,8 @@ impl ClientSession {
         let takes_over = replaces.is_some_and(|replaced| self.leave_for_replacement(replaced));
         if self.call.is_some() {
             let mut context = Map::new();
-            context.insert("tag".to_owned(), Value::from(tag.to_string()));
-            context.insert("callId".to_owned(), Value::from(call_id));
+            put(&mut context, "tag", tag.to_string());
+            put(&mut context, "callId", call_id);
             let message = format!("missed call, since there is one: From: {} To: {}", display.from, display.to);
             self.log(LogLevel::Info, &message, context, None);
             let command = Command::Reject { call: handle, status: StatusCode::BUSY_HERE, reason: None };
@@ -1509,7 +1512,7 @@ impl ClientSession {
             media_due: None,
             recovery: recovery::Recovery::default(),
             hold: hold::Hold::default(),
-            bad: BTreeSet::new(),
+            bad: Vec::new(),
             transfer_waiting: None,
             referred_to: None,
             follows: None,
@@ -1582,6 +1585,12 @@ impl ClientSession {
         self.output.push_back(ClientOutput::CommandDone { id, result });
     }
 
+    /// The command does not fit what there is.
+    #[inline(never)]
+    fn refuse(&mut self, id: CommandId, operation: &'static str, problem: &'static str) {
+        self.done(id, Err(Error::WrongState { operation, problem }));
+    }
+
     fn log_call(&mut self, what: &str) {
         let Some(call) = &self.call else { return };
         let context = call_context(call);
@@ -1633,9 +1642,9 @@ fn call_event(call: &Call) -> CallEvent {
         state: call.state,
         reason: None,
         cause_code: None,
-        call_id: Some(call.call_id.clone()),
-        tag: Some(call.tag.to_string()),
-        application_name: call.application_name.as_ref().map(ToString::to_string),
+        call_id: call.id(),
+        tag: call.tag(),
+        application_name: call.application(),
         customer_data: call.customer_data.clone(),
         display_from: Some(call.display.from.clone()),
         display_to: Some(call.display.to.clone()),
@@ -1643,15 +1652,25 @@ fn call_event(call: &Call) -> CallEvent {
     }
 }
 
+/// Puts a fact into what a log line says.
+#[inline(never)]
+fn put_value(context: &mut Map<String, Value>, name: &str, value: Value) {
+    context.insert(name.to_owned(), value);
+}
+
+fn put(context: &mut Map<String, Value>, name: &str, value: impl Into<Value>) {
+    put_value(context, name, value.into());
+}
+
 /// What a log line says of a call: names and ids, of customer data only which fields there are.
 fn call_context(call: &Call) -> Map<String, Value> {
     let mut context = Map::new();
-    context.insert("tag".to_owned(), Value::from(call.tag.to_string()));
-    context.insert("callId".to_owned(), Value::from(call.call_id.as_str()));
-    context.insert("from".to_owned(), Value::from(call.display.from.as_str()));
-    context.insert("to".to_owned(), Value::from(call.display.to.as_str()));
+    put(&mut context, "tag", call.tag.to_string());
+    put(&mut context, "callId", call.call_id.as_str());
+    put(&mut context, "from", call.display.from.as_str());
+    put(&mut context, "to", call.display.to.as_str());
     if let Some(data) = &call.customer_data {
-        context.insert("customerData".to_owned(), Value::from(format!("{data:?}")));
+        put(&mut context, "customerData", data.shape());
     }
     context
 }

@@ -4,13 +4,14 @@ use core::fmt;
 
 use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, Visitor};
 use serde::ser::{Serialize, SerializeMap, Serializer};
-use serde_json::{Map, Value};
 
 use super::json::{
     Fault, Reader, StrictValue, kind, line_and_column, write_list, write_object, write_text, write_value,
 };
 use super::timestamp::is_rfc3339;
 use crate::error::{CustomerDataProblem, Error, JsonType, Result};
+use crate::escape::escaped;
+use crate::json::{Map, Value};
 
 const CLIENT_ID: &str = "clientId";
 const CLIENT_NAME: &str = "clientName";
@@ -294,12 +295,12 @@ impl CustomerData {
         let start = reader.position();
         let mut data = Self::default();
         let mut has_call_type = false;
-        reader.members(|reader, key| {
+        reader.members(&mut |reader, key| {
             let at = reader.position();
             has_call_type |= key == CALL_TYPE;
             if key == LOCATION && reader.peek() == Some(b'{') {
                 let mut location = Location::default();
-                reader.members(|reader, key| {
+                reader.members(&mut |reader, key| {
                     let at = reader.position();
                     let value = reader.value()?;
                     location.set(key, value).map_err(|fault| reader.fault(at, fault.problem))
@@ -387,6 +388,11 @@ impl CustomerData {
         write_members(&mut json, &self.members());
         // 0x7f can only stand inside a text, where its escape means the same.
         if json.contains('\u{7f}') { json.replace('\u{7f}', "\\u007f") } else { json }
+    }
+
+    /// What a log may say of it: field names and sizes.
+    pub(crate) fn shape(&self) -> String {
+        shape("CustomerData", &self.members())
     }
 
     fn members(&self) -> Members<'_> {
@@ -505,11 +511,12 @@ impl<'de> Deserialize<'de> for CustomerData {
     }
 }
 
-fn debug_members(name: &str, members: &Members<'_>, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-    write!(f, "{name} {{")?;
+/// Field names and sizes.
+fn shape(name: &str, members: &Members<'_>) -> String {
+    let mut shape = format!("{name} {{");
     for (index, (key, member)) in members.iter().take(MAX_DEBUG_FIELDS).enumerate() {
-        f.write_str(if index == 0 { " " } else { ", " })?;
-        key.chars().take(64).flat_map(char::escape_debug).try_for_each(|c| fmt::Write::write_char(f, c))?;
+        shape.push_str(if index == 0 { " " } else { ", " });
+        shape.push_str(&escaped(key, 64));
         let size_bytes = match member {
             Member::Text(text) => text.len(),
             Member::Any(Value::String(text)) => text.len(),
@@ -519,23 +526,23 @@ fn debug_members(name: &str, members: &Members<'_>, f: &mut fmt::Formatter<'_>) 
                 json.len()
             }
         };
-        write!(f, ": {size_bytes} bytes")?;
+        shape.push_str(&format!(": {size_bytes} bytes"));
     }
     if members.len() > MAX_DEBUG_FIELDS {
-        write!(f, ", and {} more", members.len() - MAX_DEBUG_FIELDS)?;
+        shape.push_str(&format!(", and {} more", members.len() - MAX_DEBUG_FIELDS));
     }
-    f.write_str(if members.is_empty() { "}" } else { " }" })
+    shape + if members.is_empty() { "}" } else { " }" }
 }
 
 impl fmt::Debug for CustomerData {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        debug_members("CustomerData", &self.members(), f)
+        f.write_str(&self.shape())
     }
 }
 
 impl fmt::Debug for Location {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        debug_members("Location", &self.members(), f)
+        f.write_str(&shape("Location", &self.members()))
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::call_headers::METADATA_HEADERS;
 use crate::error::{Error, Result};
+use crate::escape::escaped;
 use crate::header_field::{HeaderField, HeaderName, HeaderValue};
 
 /// Headers that the user agent writes itself or whose meaning is the protocol's, long and compact names (IANA's
@@ -85,7 +86,7 @@ pub fn parse_extra_header(line: &str) -> Result<HeaderField> {
     match line.split_once(':') {
         Some((name, value)) => extra_header(name.trim_matches([' ', '\t']), value),
         None => Err(Error::HeaderNotAllowed {
-            name: line.chars().take(64).flat_map(char::escape_debug).collect(),
+            name: escaped(line, 64),
             problem: "it has no colon; write it as `Name: value`".to_owned(),
         }),
     }

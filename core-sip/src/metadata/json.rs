@@ -7,9 +7,10 @@
 use core::fmt;
 
 use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
-use serde_json::{Map, Number, Value};
 
 use crate::error::{CustomerDataProblem, JsonFound, JsonType, JsonWanted};
+use crate::escape::escaped;
+use crate::json::{Map, Number, Value};
 use crate::ordered::OrderedMap;
 
 /// How deep objects and arrays may lie in each other, the outermost counted.
@@ -116,7 +117,7 @@ impl<'t> Reader<'t> {
     /// Reads an object. `each` gets each key, once the reader stands before its value, and must read the value.
     pub(super) fn members(
         &mut self,
-        mut each: impl FnMut(&mut Self, String) -> Result<(), Fault>,
+        each: &mut dyn FnMut(&mut Self, String) -> Result<(), Fault>,
     ) -> Result<(), Fault> {
         if self.peek() != Some(b'{') {
             return Err(self.unexpected(JsonWanted::Object));
@@ -182,7 +183,7 @@ impl<'t> Reader<'t> {
         match self.peek() {
             Some(b'{') => {
                 let mut map = Map::new();
-                self.members(|reader, key| {
+                self.members(&mut |reader, key| {
                     let value = reader.value()?;
                     map.insert(key, value);
                     Ok(())
@@ -246,20 +247,15 @@ impl<'t> Reader<'t> {
         if !is_number(token) {
             return Err(self.fault(start, CustomerDataProblem::WrongNumber));
         }
-        let Some(number) = number_of(token) else {
-            return Err(self.fault(start, CustomerDataProblem::NumberTooLarge));
-        };
-        let mantissa = token.split(['e', 'E']).next().unwrap_or(token);
-        let zero = !mantissa.bytes().any(|b| matches!(b, b'1'..=b'9'));
-        if number.is_f64() && !zero {
-            if !token.bytes().any(|b| matches!(b, b'.' | b'e' | b'E')) {
-                return Err(self.fault(start, CustomerDataProblem::NumberTooLarge));
+        let whole = !token.bytes().any(|b| matches!(b, b'.' | b'e' | b'E'));
+        match range_of(token) {
+            Range::TooSmall => Err(self.fault(start, CustomerDataProblem::NumberTooSmall)),
+            // Only a double knows a negative zero.
+            Range::Fits if !whole || token == "-0" || integer(token).is_some() => {
+                number_of(token).ok_or_else(|| self.fault(start, CustomerDataProblem::NumberTooLarge))
             }
-            if number.as_f64() == Some(0.0) {
-                return Err(self.fault(start, CustomerDataProblem::NumberTooSmall));
-            }
+            _ => Err(self.fault(start, CustomerDataProblem::NumberTooLarge)),
         }
-        Ok(number)
     }
 
     /// Makes sure that nothing follows.
@@ -346,18 +342,63 @@ fn is_number(token: &str) -> bool {
     rest.is_empty()
 }
 
-/// The number that a token is, as `serde_json` holds it: an integer where 64 bits do, else a double; `None` if it is infinite.
+/// Where a number lies among the doubles.
+#[derive(Debug, PartialEq, Eq)]
+enum Range {
+    Fits,
+    /// As a double it would be infinite.
+    TooLarge,
+    /// As a double it would be 0, and it is not.
+    TooSmall,
+}
+
+/// What becomes of a number that is read as a double, found without reading one: the browser has no code for that.
+fn range_of(token: &str) -> Range {
+    /// The digits of the first number that is infinite as a double, halfway beyond the largest one: times 10³⁰⁸.
+    const INFINITE: &[u8] = b"17976931348623158079372897140530341507993413271003782";
+    const LARGEST_EXPONENT: i64 = 308;
+    /// The digits of the last number that is 0 as a double, half of the smallest one: times 10⁻³²⁴.
+    const ZERO: &[u8] = b"24703282292062327208828439643411068618252990130716238";
+    const SMALLEST_EXPONENT: i64 = -324;
+    /// Beyond what a text of any length can make up for with its digits.
+    const FAR: i64 = i64::MAX / 4;
+
+    let (mantissa, exponent) = token.split_once(['e', 'E']).unwrap_or((token, "0"));
+    let exponent = exponent.parse().unwrap_or(if exponent.starts_with('-') { -FAR } else { FAR });
+    let mantissa = mantissa.trim_start_matches('-');
+    let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+    let digits = [whole, fraction].concat();
+    let Some(first) = digits.bytes().position(|digit| digit != b'0') else { return Range::Fits };
+    let leading = i64::try_from(whole.len()).unwrap_or(FAR) - 1 - i64::try_from(first).unwrap_or(FAR);
+    let size = (leading.saturating_add(exponent), &digits.as_bytes()[first..]);
+    if size >= (LARGEST_EXPONENT, INFINITE) {
+        Range::TooLarge
+    } else if size <= (SMALLEST_EXPONENT, ZERO) {
+        Range::TooSmall
+    } else {
+        Range::Fits
+    }
+}
+
+/// The integer that a token is, if 64 bits hold it.
+fn integer(token: &str) -> Option<Number> {
+    token.parse::<u64>().map(Number::from).or_else(|_| token.parse::<i64>().map(Number::from)).ok()
+}
+
+/// The number that a token is, as `serde_json` holds it: an integer where 64 bits do, else a double.
+#[cfg(not(target_arch = "wasm32"))]
 fn number_of(token: &str) -> Option<Number> {
-    // Only a double knows a negative zero.
-    if token != "-0" {
-        if let Ok(number) = token.parse::<u64>() {
-            return Some(number.into());
-        }
-        if let Ok(number) = token.parse::<i64>() {
-            return Some(number.into());
-        }
+    if token != "-0"
+        && let Some(number) = integer(token)
+    {
+        return Some(number);
     }
     Number::from_f64(token.parse().ok()?)
+}
+
+#[cfg(target_arch = "wasm32")]
+fn number_of(token: &str) -> Option<Number> {
+    Some(Number::from_token(token))
 }
 
 /// Writes a text with its quotes, as `serde_json` does.
@@ -428,7 +469,7 @@ fn push_key(path: &mut String, key: &str) {
     if !path.is_empty() {
         path.push('.');
     }
-    path.extend(key.chars().take(MAX_SHOWN_CHARS).flat_map(char::escape_debug));
+    path.push_str(&escaped(key, MAX_SHOWN_CHARS));
 }
 
 /// Line and column, from 1, of the byte at `at`; columns count characters.
@@ -539,6 +580,7 @@ impl<'de> Visitor<'de> for StrictValue {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::random::{Random as _, SeededRandom};
 
     fn read(text: &str) -> Result<Value, Fault> {
         let mut reader = Reader::new(text);
@@ -598,6 +640,43 @@ mod tests {
             assert!(fault.problem.to_string().contains(words), "{text}: {}", fault.problem);
         }
         assert!(read("\u{feff}{}").unwrap_err().problem.to_string().contains("byte order mark"));
+    }
+
+    #[test]
+    fn numbers_beyond_the_doubles_are_told_without_doubles() {
+        let mut random = SeededRandom::new(3);
+        let edges = [
+            "1.7976931348623157e308",
+            "1.7976931348623159e308",
+            "179769313486231580793e288",
+            "179769313486231580794e288",
+            "0.0017e311",
+            "0.0018e311",
+            "2.4703282292062327e-324",
+            "2.4703282292062328e-324",
+            "0.00024703282292062329e-320",
+            "0e9999999999999999999999",
+            "1e9999999999999999999999",
+            "-1e-9999999999999999999999",
+            "-0.0",
+            "12345678901234567890.5E+280",
+            "12345678901234567890.5E+290",
+        ];
+        let drawn = (0..5000).map(|_| {
+            let exponent = random.below(8).cast_signed() + if random.below(2) == 0 { -327 } else { 302 };
+            format!("{}.{}e{exponent}", random.below(30), random.below(1_000_000))
+        });
+        for token in edges.into_iter().map(str::to_owned).chain(drawn) {
+            let double: f64 = token.parse().unwrap();
+            let zero = !token.split(['e', 'E']).next().unwrap().bytes().any(|digit| matches!(digit, b'1'..=b'9'));
+            let expected = match double {
+                _ if zero => Range::Fits,
+                0.0 => Range::TooSmall,
+                _ if double.is_infinite() => Range::TooLarge,
+                _ => Range::Fits,
+            };
+            assert_eq!(range_of(&token), expected, "{token}");
+        }
     }
 
     #[test]

@@ -12,6 +12,7 @@
 //! | headers of your own | [`parse_extra_header`], [`extra_header`], [`check_extra_headers`] |
 
 mod application;
+mod base64;
 mod call_headers;
 mod call_tag;
 mod customer_data;

@@ -3,10 +3,8 @@
 use core::fmt;
 use core::str::FromStr;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::{STANDARD, STANDARD_PAD_INDIFFERENT, URL_SAFE_PAD_INDIFFERENT};
-
 use super::application::wrong_setting;
+use super::base64;
 use crate::error::{CustomerDataProblem, Error, Result};
 use crate::header_field::HeaderValue;
 
@@ -45,7 +43,7 @@ impl UserToUserEncoding {
                 }
                 text + ";encoding=hex"
             }
-            Self::Base64 => STANDARD.encode(content) + ";encoding=base64",
+            Self::Base64 => base64::encode(content) + ";encoding=base64",
             Self::Off => return None,
         };
         // Hexadecimal digits and base64 hold nothing that would be replaced.
@@ -167,10 +165,7 @@ fn decode_one(at: usize, value: &str) -> Result<Vec<u8>> {
     match encoding.as_deref() {
         None | Some("hex") => decode_hex(&content)
             .ok_or_else(|| wrong_value(at, "it is not hexadecimal; name another encoding, such as ;encoding=base64")),
-        Some("base64") => STANDARD_PAD_INDIFFERENT
-            .decode(&content)
-            .or_else(|_| URL_SAFE_PAD_INDIFFERENT.decode(&content))
-            .map_err(|_| wrong_value(at, "it is not base64")),
+        Some("base64") => base64::decode(&content).ok_or_else(|| wrong_value(at, "it is not base64")),
         Some(_) => Err(wrong_value(at, "its encoding is neither hex nor base64")),
     }
 }

@@ -3,8 +3,8 @@
 //! The same as `serde_json` makes of them (a test compares), without its 40 kB of code in the module.
 
 use codex_core_sip::event::{CallState, Event, IceState, LogLevel, QualityMeasure, RegistrationState};
+use codex_core_sip::json::Value;
 use codex_core_sip::metadata::CustomerData;
-use serde_json::Value;
 
 use crate::json::Json;
 
@@ -47,6 +47,20 @@ impl Object<'_> {
         }
     }
 
+    /// What tells of which call an event is.
+    fn of_call(
+        &mut self,
+        call_id: &Option<String>,
+        tag: &Option<String>,
+        application: &Option<String>,
+        data: Option<&CustomerData>,
+    ) {
+        self.maybe("callId", call_id.as_ref());
+        self.maybe("tag", tag.as_ref());
+        self.maybe("applicationName", application.as_ref());
+        self.data(data);
+    }
+
     fn data(&mut self, data: Option<&CustomerData>) {
         if let Some(data) = data {
             self.json.key("customerData");
@@ -79,10 +93,7 @@ pub(crate) fn write(json: &mut Json, event: &Event) {
             object.text("state", call_state(event.state));
             object.maybe("reason", event.reason.as_ref());
             object.number("causeCode", event.cause_code.map(u64::from));
-            object.maybe("callId", event.call_id.as_ref());
-            object.maybe("tag", event.tag.as_ref());
-            object.maybe("applicationName", event.application_name.as_ref());
-            object.data(event.customer_data.as_deref());
+            object.of_call(&event.call_id, &event.tag, &event.application_name, event.customer_data.as_deref());
             object.maybe("displayFrom", event.display_from.as_ref());
             object.maybe("displayTo", event.display_to.as_ref());
         }
@@ -120,36 +131,24 @@ pub(crate) fn write(json: &mut Json, event: &Event) {
         Event::Ice(event) => {
             object.text("event", "ice");
             object.text("state", ice_state(event.state));
-            object.maybe("callId", event.call_id.as_ref());
-            object.maybe("tag", event.tag.as_ref());
-            object.maybe("applicationName", event.application_name.as_ref());
-            object.data(event.customer_data.as_deref());
+            object.of_call(&event.call_id, &event.tag, &event.application_name, event.customer_data.as_deref());
         }
         Event::Dtmf(event) => {
             object.text("event", "dtmf");
             object.text("tone", event.tone.encode_utf8(&mut [0; 4]));
-            object.maybe("callId", event.call_id.as_ref());
-            object.maybe("tag", event.tag.as_ref());
-            object.maybe("applicationName", event.application_name.as_ref());
-            object.data(event.customer_data.as_deref());
+            object.of_call(&event.call_id, &event.tag, &event.application_name, event.customer_data.as_deref());
         }
         Event::Hold(event) => {
             object.text("event", "hold");
             object.flag("held", event.held);
             object.flag("heldByFarEnd", event.held_by_far_end);
-            object.maybe("callId", event.call_id.as_ref());
-            object.maybe("tag", event.tag.as_ref());
-            object.maybe("applicationName", event.application_name.as_ref());
-            object.data(event.customer_data.as_deref());
+            object.of_call(&event.call_id, &event.tag, &event.application_name, event.customer_data.as_deref());
         }
         Event::Transfer(event) => {
             object.text("event", "transfer");
             object.number("status", Some(event.status.into()));
             object.maybe("reason", event.reason.as_ref());
-            object.maybe("callId", event.call_id.as_ref());
-            object.maybe("tag", event.tag.as_ref());
-            object.maybe("applicationName", event.application_name.as_ref());
-            object.data(event.customer_data.as_deref());
+            object.of_call(&event.call_id, &event.tag, &event.application_name, event.customer_data.as_deref());
         }
         Event::Quality(event) => {
             object.text("event", "quality");
@@ -167,10 +166,7 @@ pub(crate) fn write(json: &mut Json, event: &Event) {
             object.flag("bad", event.bad);
             object.measure("value", Some(event.value));
             object.measure("threshold", Some(event.threshold));
-            object.maybe("callId", event.call_id.as_ref());
-            object.maybe("tag", event.tag.as_ref());
-            object.maybe("applicationName", event.application_name.as_ref());
-            object.data(event.customer_data.as_deref());
+            object.of_call(&event.call_id, &event.tag, &event.application_name, event.customer_data.as_deref());
         }
         Event::Reconnecting(event) => {
             object.text("event", "reconnecting");

@@ -2,6 +2,7 @@
 
 use core::fmt;
 
+use codex_core_sip::escape::Escaped;
 use codex_core_sip::{ConfigurationProblem, Error, Locale};
 
 use crate::text::Text;
@@ -27,7 +28,7 @@ impl KeyProblem {
     pub fn in_locale(&self, locale: Locale) -> String {
         let mut line = self.key.clone();
         if let Some(value) = &self.value {
-            line.push_str(&format!(" = {value:?}"));
+            line.push_str(&format!(" = \"{}\"", Escaped(value)));
         }
         if let Some(place) = &self.place {
             line.push_str(&format!(" ({place})"));

@@ -1,13 +1,12 @@
 //! Keys and their values, from whatever source.
 
 use core::fmt;
-use std::collections::BTreeMap;
 
 use serde_json::Value;
 
 use super::dotenv::{self, Why};
 use super::{KEYS, KeyProblem, KeyProblems, KeyWarning, VITE_PREFIX, example_of, known, meant_by};
-use crate::text::Text;
+use crate::text::{Text, bilingual};
 
 /// A value and how it was given.
 #[derive(Clone)]
@@ -34,7 +33,8 @@ pub(crate) struct Given {
 /// ```
 #[derive(Clone, Default)]
 pub struct KeyValues {
-    given: BTreeMap<&'static str, Given>,
+    /// Few, in the order in which they came; a tree is 9 kB of code in a page.
+    given: Vec<(&'static str, Given)>,
     /// Misspelt keys: as written, what they were meant to be, and where.
     typos: Vec<(String, &'static str, Option<String>)>,
     warnings: Vec<KeyWarning>,
@@ -42,7 +42,7 @@ pub struct KeyValues {
 
 impl fmt::Debug for KeyValues {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_set().entries(self.given.values().map(|given| &given.written)).finish()
+        f.debug_set().entries(self.given.iter().map(|(_, given)| &given.written)).finish()
     }
 }
 
@@ -74,7 +74,7 @@ impl KeyValues {
                         "эта строка не вида КЛЮЧ=значение (или КЛЮЧ: значение)",
                     ),
                     Why::Unclosed(quote) => {
-                        Text::new(format!("the quote {quote} is not closed"), format!("кавычка {quote} не закрыта"))
+                        bilingual!(format!("the quote {quote} is not closed"), format!("кавычка {quote} не закрыта"))
                     }
                 },
                 example: Text::fixed("JAMBONZ_SIP_DOMAIN=sip.example.com", "JAMBONZ_SIP_DOMAIN=sip.example.com"),
@@ -118,7 +118,7 @@ impl KeyValues {
         };
         let value: Value = serde_json::from_str(text).map_err(|error| {
             let (line, column) = (error.line(), error.column());
-            fault(Text::new(
+            fault(bilingual!(
                 format!("this is no JSON: {error}"),
                 format!("это не JSON: ошибка в строке {line}, столбце {column} («{error}»)"),
             ))
@@ -178,7 +178,9 @@ impl KeyValues {
     #[must_use]
     pub fn over(mut self, base: Self) -> Self {
         for (key, given) in base.given {
-            self.given.entry(key).or_insert(given);
+            if !self.has(key) {
+                self.given.push((key, given));
+            }
         }
         self.typos.extend(base.typos);
         self.warnings.extend(base.warnings);
@@ -203,20 +205,20 @@ impl KeyValues {
     /// The same without a value for this key (without `VITE_`).
     #[must_use]
     pub fn without(mut self, key: &str) -> Self {
-        self.given.remove(key);
+        self.given.retain(|(name, _)| *name != key);
         self
     }
 
     /// Whether this key (without `VITE_`) has a value.
     #[must_use]
     pub fn has(&self, key: &str) -> bool {
-        self.given.contains_key(key)
+        self.given(key).is_some()
     }
 
     /// The value of this key (without `VITE_`), if it has one.
     #[must_use]
     pub fn value(&self, key: &str) -> Option<&str> {
-        self.given.get(key).map(|given| given.value.as_str())
+        self.given(key).map(|given| given.value.as_str())
     }
 
     /// Whether no key of ours has a value.
@@ -226,7 +228,7 @@ impl KeyValues {
     }
 
     pub(crate) fn given(&self, key: &str) -> Option<&Given> {
-        self.given.get(key)
+        self.given.iter().find(|(name, _)| *name == key).map(|(_, given)| given)
     }
 
     /// A misspelt key that was probably meant to be this one.
@@ -240,12 +242,17 @@ impl KeyValues {
         warnings.extend(self.typos.iter().map(|(written, meant, place)| KeyWarning {
             key: written.clone(),
             place: place.clone(),
-            text: Text::new(
+            text: bilingual!(
                 format!("there is no such setting, did you mean {meant}? It is not used"),
                 format!("такой настройки нет; возможно, имелась в виду {meant}? Значение не используется"),
             ),
         }));
         warnings
+    }
+
+    fn set(&mut self, key: &'static str, given: Given) {
+        self.given.retain(|(name, _)| *name != key);
+        self.given.push((key, given));
     }
 
     fn put(&mut self, name: &str, value: String, place: Option<String>) {
@@ -260,25 +267,25 @@ impl KeyValues {
         };
         let bare = !name.starts_with(VITE_PREFIX);
         let given = Given { written: name.to_owned(), value, place };
-        match self.given.get(key.name) {
+        match self.given(key.name) {
             Some(before) if before.value != given.value && before.written != given.written => {
                 let (used, other) = if bare { (&given, before) } else { (before, &given) };
                 self.warnings.push(KeyWarning {
                     key: other.written.clone(),
                     place: other.place.clone(),
-                    text: Text::new(
+                    text: bilingual!(
                         format!("{} has another value, and that one is used", used.written),
                         format!("у {} другое значение, используется оно", used.written),
                     ),
                 });
                 if bare {
-                    self.given.insert(key.name, given);
+                    self.set(key.name, given);
                 }
             }
             // The same key once more: the last one counts, as shells have it.
             Some(before) if before.written != given.written && !bare => {}
             _ => {
-                self.given.insert(key.name, given);
+                self.set(key.name, given);
             }
         }
     }

@@ -2,24 +2,24 @@
 
 use codex_core_sip::CustomerDataProblem;
 
-use crate::text::Text;
+use crate::text::{Text, bilingual};
 
 /// Where the problem is, and what it is.
 pub(super) fn text(line: usize, column: usize, field: Option<&str>, problem: &CustomerDataProblem) -> Text {
     let of_field = |word: &str| field.map(|field| format!(", {word} `{field}`")).unwrap_or_default();
-    Text::new(
+    bilingual!(
         format!("line {line}, column {column}{}: {problem}", of_field("field")),
         format!("строка {line}, столбец {column}{}: {}", of_field("поле"), russian(problem)),
     )
 }
 
 /// A page takes the English words, and should not have to load these.
-#[cfg(not(feature = "client"))]
+#[cfg(not(feature = "russian"))]
 fn russian(problem: &CustomerDataProblem) -> String {
     format!("«{problem}»")
 }
 
-#[cfg(feature = "client")]
+#[cfg(feature = "russian")]
 fn russian(problem: &CustomerDataProblem) -> String {
     use CustomerDataProblem as Problem;
     match problem {
@@ -55,7 +55,7 @@ fn russian(problem: &CustomerDataProblem) -> String {
     }
 }
 
-#[cfg(feature = "client")]
+#[cfg(feature = "russian")]
 mod words {
     use codex_core_sip::error::{JsonFound, JsonType, JsonWanted};
 
@@ -96,7 +96,7 @@ mod words {
     }
 }
 
-#[cfg(all(test, feature = "client"))]
+#[cfg(all(test, feature = "russian"))]
 mod tests {
     use codex_core_sip::Error;
     use codex_core_sip::metadata::CustomerData;

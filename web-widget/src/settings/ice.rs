@@ -4,7 +4,7 @@ use codex_core_sip::config::IceServer;
 use secrecy::SecretString;
 
 use super::masked;
-use crate::text::Text;
+use crate::text::{Text, bilingual};
 
 /// Servers separated by commas or white space.
 fn list(value: &str) -> impl Iterator<Item = &str> {
@@ -115,7 +115,7 @@ fn check(url: &str, shown: &str, schemes: &[&str], usual: &str) -> Result<(), Te
     }
     if let Some(host) = rest.strip_prefix("//") {
         let host = if host.contains('@') || shown != url { "…" } else { host };
-        return Err(Text::new(
+        return Err(bilingual!(
             format!("there is no // in such a URL: write {scheme}:{host}"),
             format!("в таком URL нет //: напишите {scheme}:{host}"),
         ));
@@ -123,16 +123,16 @@ fn check(url: &str, shown: &str, schemes: &[&str], usual: &str) -> Result<(), Te
     let (host, query) = rest.split_once('?').unwrap_or((rest, ""));
     let port = host.rsplit_once(':').filter(|(_, port)| !port.ends_with(']')).map(|(_, port)| port);
     if host.is_empty() || host.starts_with(':') || host.contains(['/', '@']) {
-        return Err(Text::new(format!("`{shown}` names no host"), format!("в `{shown}` нет имени хоста")));
+        return Err(bilingual!(format!("`{shown}` names no host"), format!("в `{shown}` нет имени хоста")));
     }
     if port.is_some_and(|port| !matches!(port.parse::<u16>(), Ok(1..))) {
-        return Err(Text::new(
+        return Err(bilingual!(
             format!("the port of `{shown}` is not a number from 1 to 65535"),
             format!("порт в `{shown}` — не число от 1 до 65535"),
         ));
     }
     if !query.is_empty() && !matches!(query.to_ascii_lowercase().as_str(), "transport=udp" | "transport=tcp") {
-        return Err(Text::new(
+        return Err(bilingual!(
             format!("after ? only transport=udp or transport=tcp may follow in `{shown}`"),
             format!("в `{shown}` после ? возможно только transport=udp или transport=tcp"),
         ));
@@ -141,7 +141,7 @@ fn check(url: &str, shown: &str, schemes: &[&str], usual: &str) -> Result<(), Te
 }
 
 fn no_scheme(shown: &str, usual: &str) -> Text {
-    Text::new(
+    bilingual!(
         format!("`{shown}` has no scheme: write {usual}:{shown}"),
         format!("в `{shown}` нет схемы: напишите {usual}:{shown}"),
     )

@@ -3,8 +3,10 @@
 use core::fmt;
 use std::net::IpAddr;
 
+use codex_core_sip::config::split_scheme;
+
 use super::masked;
-use crate::text::Text;
+use crate::text::{Text, bilingual};
 
 /// A `ws` or `wss` address that has been looked at. Its `Debug` shows no query, which may hold a token.
 #[derive(Clone, PartialEq, Eq)]
@@ -32,7 +34,7 @@ impl WebSocketAddress {
     ///
     /// What is wrong with it.
     pub fn parse(value: &str) -> Result<Self, Text> {
-        let Some((scheme, rest)) = value.split_once("://") else {
+        let Some((scheme, rest)) = split_scheme(value) else {
             let sip = ["sip:", "sips:"].iter().any(|scheme| value.to_ascii_lowercase().starts_with(scheme));
             return Err(if sip {
                 Text::fixed(
@@ -41,7 +43,7 @@ impl WebSocketAddress {
                 )
             } else {
                 let shown = masked::url(value);
-                Text::new(
+                bilingual!(
                     format!("it has no scheme: write wss://{shown}"),
                     format!("нет схемы: напишите wss://{shown}"),
                 )

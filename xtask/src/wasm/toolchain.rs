@@ -42,6 +42,17 @@ impl Toolchain {
         from_debian(workspace, &sysroot).map(Self::Debian)
     }
 
+    /// As [`ensure`](Self::ensure), with the source of std, so that std is compiled as the module is: rustup's component
+    /// where it is there or rustup brings it, else Debian's.
+    pub(crate) fn ensure_with_source(workspace: &Workspace) -> Result<Self, String> {
+        let sysroot = sysroot()?;
+        if has_source(&sysroot) || rustup_adds_source(&sysroot) {
+            return Ok(Self::Here);
+        }
+        say("rustup does not bring the source of std; Debian's packages do");
+        from_debian(workspace, &sysroot).map(Self::Debian)
+    }
+
     /// Makes cargo use it.
     pub(crate) fn apply<'a>(&self, command: &'a mut Command) -> &'a mut Command {
         if let Self::Debian(folder) = self {
@@ -76,13 +87,24 @@ fn has_target(sysroot: &Path) -> bool {
 }
 
 fn rustup_adds_target(sysroot: &Path) -> bool {
+    rustup_adds(&["target", "add", TARGET]) && has_target(sysroot)
+}
+
+fn has_source(sysroot: &Path) -> bool {
+    sysroot.join("lib/rustlib/src/rust/library/Cargo.lock").is_file()
+}
+
+fn rustup_adds_source(sysroot: &Path) -> bool {
+    rustup_adds(&["component", "add", "rust-src"]) && has_source(sysroot)
+}
+
+fn rustup_adds(arguments: &[&str]) -> bool {
     if !process::succeeds(Command::new("rustup").arg("--version")) {
         return false;
     }
-    say(&format!("rustup target add {TARGET}"));
+    say(&format!("rustup {}", arguments.join(" ")));
     // Where there is no network it tries again and again.
-    let ended = process::run("rustup", Command::new("rustup").args(["target", "add", TARGET]), limits::RUSTUP);
-    ended.success() && has_target(sysroot)
+    process::run("rustup", Command::new("rustup").args(arguments), limits::RUSTUP).success()
 }
 
 fn from_debian(workspace: &Workspace, sysroot: &Path) -> Result<PathBuf, String> {

@@ -1,10 +1,9 @@
 //! Hold, ours and the far end's.
 
-use serde_json::{Map, Value};
-
-use super::{Call, ClientSession, CommandId, HoldEvent, MediaCommand, Reply, Step};
-use crate::error::{Error, Result};
+use super::{Call, ClientSession, CommandId, HoldEvent, MediaCommand, Reply, Step, put};
+use crate::error::Result;
 use crate::event::{Event, LogLevel};
+use crate::json::Map;
 use crate::sip::sdp::Direction;
 use crate::sip::user_agent::{CallHandle, Command, Input};
 
@@ -22,7 +21,7 @@ impl ClientSession {
         let Some(Call { step: Step::Up, handle, hold, .. }) = &mut self.call else {
             let operation = if held { "hold" } else { "unhold" };
             let problem = "only a connected call can be held";
-            return self.done(id, Err(Error::WrongState { operation, problem }));
+            return self.refuse(id, operation, problem);
         };
         let call = *handle;
         hold.waiting.push(id);
@@ -49,16 +48,16 @@ impl ClientSession {
         let event = HoldEvent {
             held,
             held_by_far_end,
-            call_id: Some(call.call_id.clone()),
-            tag: Some(call.tag.to_string()),
-            application_name: call.application_name.as_ref().map(ToString::to_string),
+            call_id: call.id(),
+            tag: call.tag(),
+            application_name: call.application(),
             customer_data: call.customer_data.clone(),
         };
         self.order_media(MediaCommand::SetDirection(direction));
         if news {
             let mut context = Map::new();
-            context.insert("held".to_owned(), Value::from(held));
-            context.insert("heldByFarEnd".to_owned(), Value::from(held_by_far_end));
+            put(&mut context, "held", held);
+            put(&mut context, "heldByFarEnd", held_by_far_end);
             self.log(LogLevel::Info, "hold changed", context, None);
             self.event(Event::Hold(event));
         }

@@ -43,7 +43,7 @@ impl ClientSession {
     pub(super) fn prepare(&mut self, id: CommandId) {
         if self.call.is_some() {
             let problem = "there is a call already";
-            return self.done(id, Err(Error::WrongState { operation: "prepare", problem }));
+            return self.refuse(id, "prepare", problem);
         }
         let until = self.now + PREPARED_FOR;
         let Some(prepared) = &mut self.prepared else { return self.make_prepared(vec![id], false) };

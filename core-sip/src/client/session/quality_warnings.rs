@@ -47,18 +47,22 @@ impl ClientSession {
     /// Tells of a change, and of nothing else.
     fn quality_is(&mut self, measure: QualityMeasure, bad: bool, value: f64, threshold: f64) {
         let Some(call) = &mut self.call else { return };
-        let news = if bad { call.bad.insert(measure) } else { call.bad.remove(&measure) };
-        if !news {
+        if bad == call.bad.contains(&measure) {
             return;
+        }
+        if bad {
+            call.bad.push(measure);
+        } else {
+            call.bad.retain(|other| *other != measure);
         }
         let event = QualityEvent {
             measure,
             bad,
             value,
             threshold,
-            call_id: Some(call.call_id.clone()),
-            tag: Some(call.tag.to_string()),
-            application_name: call.application_name.as_ref().map(ToString::to_string),
+            call_id: call.id(),
+            tag: call.tag(),
+            application_name: call.application(),
             customer_data: call.customer_data.clone(),
         };
         self.event(Event::Quality(event));

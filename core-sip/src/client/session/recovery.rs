@@ -9,11 +9,10 @@
 
 use std::time::Duration;
 
-use serde_json::{Map, Value};
-
-use super::{ClientSession, MediaCommand, Step, call_context};
+use super::{ClientSession, MediaCommand, Step, call_context, put};
 use crate::error::{Error, MediaFault, Result};
 use crate::event::{CallState, IceState, LogLevel};
+use crate::json::Map;
 use crate::sip::message::StatusCode;
 use crate::sip::user_agent::{CallHandle, Command, Input};
 use crate::time::Time;
@@ -273,7 +272,7 @@ impl ClientSession {
         match self.place_call(None, start, Some(&before), None) {
             Ok(()) => {
                 let mut context = self.call.as_ref().map(call_context).unwrap_or_default();
-                context.insert("insteadOf".to_owned(), Value::from(before));
+                put(&mut context, "insteadOf", before);
                 self.log(LogLevel::Warn, "the connection was lost before the answer; calling once more", context, None);
                 true
             }

@@ -26,7 +26,7 @@ impl ClientSession {
             }
             _ => "only a connected call can be transferred",
         };
-        self.done(id, Err(Error::WrongState { operation: "transfer", problem }));
+        self.refuse(id, "transfer", problem);
     }
 
     pub(super) fn transfer_progress(&mut self, handle: CallHandle, status: u16, reason: String) {
@@ -34,9 +34,9 @@ impl ClientSession {
         let event = TransferEvent {
             status,
             reason: (!reason.is_empty()).then_some(reason),
-            call_id: Some(call.call_id.clone()),
-            tag: Some(call.tag.to_string()),
-            application_name: call.application_name.as_ref().map(ToString::to_string),
+            call_id: call.id(),
+            tag: call.tag(),
+            application_name: call.application(),
             customer_data: call.customer_data.clone(),
         };
         self.event(Event::Transfer(event));

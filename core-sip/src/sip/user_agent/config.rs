@@ -221,8 +221,12 @@ pub struct ServerSettings {
     pub max_expires: Duration,
     /// What is granted to a REGISTER that names no expiry.
     pub default_expires: Duration,
+    /// A page is no edge: there are no such settings there, and the compiler leaves the edge's side out.
+    #[cfg(target_arch = "wasm32")]
+    pub never: core::convert::Infallible,
 }
 
+#[cfg(not(target_arch = "wasm32"))]
 impl ServerSettings {
     /// Settings with defaults for everything that has one: MD5, REGISTER and INVITE challenged.
     #[must_use]

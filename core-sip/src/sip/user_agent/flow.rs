@@ -7,7 +7,7 @@ use bytes::Bytes;
 use crate::error::Error;
 use crate::event::LogLevel;
 use crate::sip::message::Method;
-use crate::time::Time;
+use crate::time::{Time, micros_of};
 
 use super::call::{Outcome, Phase};
 use super::client_request::Purpose;
@@ -198,7 +198,7 @@ impl UserAgent {
         }
         self.flow.attempts = self.flow.attempts.saturating_add(1);
         let step = self.config.backoff.step(self.flow.attempts);
-        let micros = u64::try_from(step.as_micros()).unwrap_or(u64::MAX);
+        let micros = micros_of(step);
         Some((self.flow.attempts, Duration::from_micros(self.random.0.below(micros.saturating_add(1)))))
     }
 

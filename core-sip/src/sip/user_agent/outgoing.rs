@@ -10,6 +10,7 @@ use crate::error::{Error, Result};
 use crate::event::LogLevel;
 use crate::header_field::{HeaderField, HeaderValue};
 use crate::sip::dialog::Dialog;
+use crate::sip::header::parse_qvalue;
 use crate::sip::message::{Message, Method, StatusCode};
 use crate::sip::uri::Uri;
 use crate::time::Time;
@@ -116,7 +117,8 @@ impl UserAgent {
         self.timers.stop(&Timer::FlowWait(handle));
         let (from, sequence) = (request.from.clone(), request.sequence);
         let target = request.uri.clone();
-        let local_tag = from.rsplit_once(";tag=").map(|(_, tag)| tag.to_owned()).unwrap_or_default();
+        let local_tag =
+            from.rsplit_once(';').and_then(|(_, last)| last.strip_prefix("tag=")).unwrap_or_default().to_owned();
         let offer = request.body.as_ref().map(|(_, body)| String::from_utf8_lossy(body).into_owned());
         match self.send_request(now, *request, Purpose::Invite(handle)) {
             Err(error) => self.finish(now, handle, Outcome::failed(error)),
@@ -320,10 +322,9 @@ impl UserAgent {
         if inviting.tried.len() > most {
             return false;
         }
-        let quality = |value: Option<std::borrow::Cow<'_, str>>| {
-            value.and_then(|value| value.parse::<f32>().ok()).filter(|q| q.is_finite()).unwrap_or(1.0)
-        };
-        let mut best: Option<(f32, String)> = None;
+        let quality =
+            |value: Option<std::borrow::Cow<'_, str>>| value.and_then(|value| parse_qvalue(&value)).unwrap_or(1000);
+        let mut best: Option<(u16, String)> = None;
         for contact in response.contact_iter().take(MOST_ALTERNATIVES).filter_map(Result::ok) {
             let uri = contact.uri();
             // Headers in it would become headers of ours.

@@ -146,7 +146,7 @@ pub(super) fn as_answer(ours: &str, offer: &[u8], before: Option<&[u8]>, directi
             _ => None,
         })
     };
-    let open = ours.contains("a=setup:actpass");
+    let open = ours.lines().any(|line| line == "a=setup:actpass");
     let role = role_of(offer).or_else(|| if open { before.and_then(role_of) } else { None });
     let mut answer = with_direction(ours, direction);
     if let Some(role) = role {
