@@ -8,7 +8,7 @@ use codex_zammad_bridge::clock::{Clock as _, SystemClock};
 use codex_zammad_bridge::config::Settings;
 use codex_zammad_bridge::control::{ExportRequest, ForgetRequest, ReplayRequest};
 use codex_zammad_bridge::delivery::ZammadSettings;
-use codex_zammad_bridge::http_client::verified_client;
+use codex_zammad_bridge::http_client::{innermost_cause, verified_client};
 use codex_zammad_bridge::store::{CallStore as _, Routes, SqliteStore};
 use codex_zammad_bridge::{Error, Result};
 use secrecy::{ExposeSecret as _, SecretString};
@@ -123,7 +123,10 @@ async fn answer_of(request: reqwest::RequestBuilder) -> Result<Value> {
 
 fn failed(error: reqwest::Error) -> Error {
     Error::Control {
-        problem: format!("it did not answer ({}); is BRIDGE_LISTEN the same for both?", error.without_url()),
+        problem: format!(
+            "the bridge that has the store open did not answer ({}); is BRIDGE_LISTEN the same for both?",
+            innermost_cause(&error.without_url())
+        ),
     }
 }
 
