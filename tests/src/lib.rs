@@ -34,6 +34,7 @@ pub mod jambonz_webhooks;
 pub mod peers;
 #[cfg(feature = "calls")]
 pub mod phone;
+pub mod postgres;
 pub mod raw_http;
 #[cfg(feature = "calls")]
 pub mod rtp_recording;

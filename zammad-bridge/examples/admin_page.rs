@@ -79,7 +79,7 @@ impl Scene {
     /// Tells "Zammad" what is due: most of it works.
     async fn deliver(&mut self, channel: Channel, now: UnixMillis, lanes: usize) {
         let lease_for = Duration::from_secs(60);
-        let request = TakeDue { zammad: "default".into(), channel, limit: lanes, now, lease_for };
+        let request = TakeDue { zammad: "default".into(), channel, limit: lanes, at_once: lanes, now, lease_for };
         let Ok(taken) = self.store.take_due(request).await else { return };
         for due in taken.deliveries {
             let chance = self.random.below(30);

@@ -63,6 +63,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
             channel: Channel::CallerLog,
             limit: callers,
             now: clock.now(),
+            at_once: 100,
             lease_for: Duration::from_secs(60),
         };
         let taken = store.take_due(request).await?;

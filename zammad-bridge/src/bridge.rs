@@ -27,7 +27,7 @@ use crate::receive::{
     ForwardingTasks, HookAuthentication, HookKeys, HttpUpstreamHook, Proxy, ReceiveSettings, Receiver, StatusForwarder,
     UpstreamHook, Widget,
 };
-use crate::store::{CallStore, Routes, SqliteStore};
+use crate::store::{CallStore, Routes};
 use crate::tally::Tally;
 
 /// How long open requests may take to finish at the end.
@@ -117,7 +117,8 @@ impl Bridge {
         let api = jambonz_api(&settings)?;
         let keys = hook_keys(&settings, api.as_ref(), &mut background);
         let (receiver, forwarding) = receiver(&settings, keys, api, &store, &clock, &metrics)?;
-        background.spawn(keep_house(Arc::clone(&store), Arc::clone(&clock), settings.call_max_age, settings.retain));
+        let (book, time, counts) = (Arc::clone(&store), Arc::clone(&clock), Arc::clone(&metrics));
+        background.spawn(keep_house(book, time, counts, settings.call_max_age, settings.retain));
         background.spawn(watch_store(Arc::clone(&store), receiver.clone(), Arc::clone(&clock)));
 
         let longest = settings.zammads.iter().map(|zammad| zammad.request_timeout).max().unwrap_or_default();
@@ -200,18 +201,20 @@ async fn open_store(
     clock: &Arc<dyn Clock>,
     background: &mut JoinSet<()>,
 ) -> Result<Arc<dyn CallStore>> {
-    match SqliteStore::open(&settings.database, routes.clone(), Arc::clone(clock)).await {
-        Ok(store) => Ok(Arc::new(store)),
-        Err(fault @ (Error::StoreDamaged { .. } | Error::StoreDiskFull { .. } | Error::StoreFailed { .. })) => {
+    match settings.database.open(routes.clone(), Arc::clone(clock)).await {
+        Ok(store) => Ok(store),
+        Err(
+            fault @ (Error::StoreDamaged { .. }
+            | Error::StoreDiskFull { .. }
+            | Error::StoreFailed { .. }
+            | Error::StoreAway { .. }),
+        ) => {
             error!(%fault, "the store cannot be opened: calls go on without being kept, and it is tried again");
             let store = Arc::new(LateStore::new(fault, clock.now()));
             let (database, clock) = (settings.database.clone(), Arc::clone(clock));
             let open = move || {
                 let (database, routes, clock) = (database.clone(), routes.clone(), Arc::clone(&clock));
-                async move {
-                    let store = SqliteStore::open(&database, routes, clock).await?;
-                    Ok(Arc::new(store) as Arc<dyn CallStore>)
-                }
+                async move { database.open(routes, clock).await }
             };
             background.spawn(Arc::clone(&store).open_later(open, REOPEN_WAITS));
             Ok(store)

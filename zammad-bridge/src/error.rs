@@ -64,6 +64,12 @@ pub enum Error {
         /// What the database said.
         detail: String,
     },
+    /// The database cannot be reached.
+    #[error("the database cannot be reached ({detail}); see that PostgreSQL runs and BRIDGE_DATABASE_URL leads to it")]
+    StoreAway {
+        /// What was said on the way there.
+        detail: String,
+    },
     /// The store takes no more: it is closing, or more waits for it than `max_waiting`.
     #[error("the store takes nothing more: {reason}")]
     StoreRefuses {
@@ -92,6 +98,7 @@ impl Error {
                 | Self::StoreDiskFull { .. }
                 | Self::StoreDamaged { .. }
                 | Self::StoreFailed { .. }
+                | Self::StoreAway { .. }
                 | Self::StoreRefuses { .. }
         )
     }
@@ -107,6 +114,7 @@ impl Error {
             Self::StoreDiskFull { .. } => "store_disk_full",
             Self::StoreDamaged { .. } => "store_damaged",
             Self::StoreFailed { .. } => "store_failed",
+            Self::StoreAway { .. } => "store_away",
             Self::StoreRefuses { .. } => "store_refuses",
             Self::Control { .. } => "control",
             Self::Delivery(_) => "delivery",

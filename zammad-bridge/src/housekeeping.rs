@@ -8,8 +8,9 @@ use tokio::time::MissedTickBehavior;
 use tracing::{info, warn};
 
 use crate::clock::Clock;
+use crate::metrics::Metrics;
 use crate::receive::{Receiver, STORE_GRACE};
-use crate::store::{CallStore, StoreHealth};
+use crate::store::{CallStore, StoreHealth, Swept};
 
 /// How often it is looked.
 pub const HOUSEKEEPING_INTERVAL: Duration = Duration::from_secs(60);
@@ -45,6 +46,7 @@ pub async fn watch_store(store: Arc<dyn CallStore>, receiver: Receiver, clock: A
 pub async fn keep_house(
     store: Arc<dyn CallStore>,
     clock: Arc<dyn Clock>,
+    metrics: Arc<Metrics>,
     call_max_age: Duration,
     retain: Option<Duration>,
 ) {
@@ -72,12 +74,13 @@ pub async fn keep_house(
             info!(closed, "calls whose end never came were closed");
         }
         let Some(retain) = retain else { continue };
-        let mut deleted = 0;
+        let mut deleted = Swept::default();
         loop {
             match store.sweep(clock.now() - retain, RECORDS_AT_A_TIME).await {
-                Ok(count) => {
-                    deleted += count;
-                    if count < RECORDS_AT_A_TIME as u64 {
+                Ok(swept) => {
+                    deleted.records += swept.records;
+                    deleted.dead_letters += swept.dead_letters;
+                    if swept.records < RECORDS_AT_A_TIME as u64 {
                         break;
                     }
                 }
@@ -87,8 +90,15 @@ pub async fn keep_house(
                 }
             }
         }
-        if deleted > 0 {
-            info!(deleted, "old records were deleted");
+        if deleted.records > 0 {
+            info!(deleted = deleted.records, "old records were deleted");
+        }
+        if deleted.dead_letters > 0 {
+            metrics.dead_letters_expired(deleted.dead_letters);
+            warn!(
+                dead_letters = deleted.dead_letters,
+                "RETAIN_DAYS are over for calls on the dead-letter shelf: they were deleted, and Zammad never had them"
+            );
         }
     }
 }

@@ -14,8 +14,8 @@ use crate::call_book::CallFact;
 use crate::clock::UnixMillis;
 use crate::error::{Error, Result};
 use crate::store::{
-    Backlog, CallPage, CallQuery, CallStore, Committed, DeliveryReport, Forgotten, RecordId, Shelf, StoreChange,
-    StoreHealth, StoredCall, TakeDue, Taken, UnavailableStore,
+    Backlog, CallPage, CallQuery, CallStore, Committed, DeliveryReport, Forgotten, Lease, RecordId, Shelf, StoreChange,
+    StoreHealth, StoredCall, Swept, TakeDue, Taken, UnavailableStore,
 };
 
 /// How long to wait until the store is opened again, at first and at most.
@@ -102,6 +102,10 @@ impl CallStore for LateStore {
         self.inner().report(report).await
     }
 
+    fn may_begin(&self, lease: &Lease, ends_by: UnixMillis) -> bool {
+        self.inner().may_begin(lease, ends_by)
+    }
+
     fn due_signal(&self) -> watch::Receiver<u64> {
         self.due.subscribe()
     }
@@ -126,7 +130,7 @@ impl CallStore for LateStore {
         self.inner().reap(silent_since, now, limit).await
     }
 
-    async fn sweep(&self, ended_before: UnixMillis, limit: usize) -> Result<u64> {
+    async fn sweep(&self, ended_before: UnixMillis, limit: usize) -> Result<Swept> {
         self.inner().sweep(ended_before, limit).await
     }
 

@@ -158,6 +158,7 @@ pub struct Metrics {
     received: Family<Labels<2>, Counter>,
     receive_time: TimedBy<1>,
     calls_without_store: Counter,
+    dead_letters_expired: Counter,
     fallback_answers: Counter,
     upstream: Family<Labels<2>, Counter>,
     upstream_time: TimedBy<1>,
@@ -212,6 +213,7 @@ impl Metrics {
             received: Family::default(),
             receive_time: Family::new_with_constructor(timed),
             calls_without_store: Counter::default(),
+            dead_letters_expired: Counter::default(),
             fallback_answers: Counter::default(),
             upstream: Family::default(),
             upstream_time: Family::new_with_constructor(timed),
@@ -248,6 +250,11 @@ impl Metrics {
             "calls_without_store",
             "Calls that went on although the store failed",
             self.calls_without_store.clone(),
+        );
+        bridge.register(
+            "dead_letters_expired",
+            "Calls deleted after RETAIN_DAYS with something on the dead-letter shelf that Zammad was never told",
+            self.dead_letters_expired.clone(),
         );
         bridge.register(
             "fallback_answers",
@@ -312,6 +319,11 @@ impl Metrics {
     /// A call went on although the store failed.
     pub fn call_without_store(&self) {
         self.calls_without_store.inc();
+    }
+
+    /// Calls were deleted because they are old, with something on the dead-letter shelf.
+    pub fn dead_letters_expired(&self, calls: u64) {
+        self.dead_letters_expired.inc_by(calls);
     }
 
     /// A call was answered with the fallback verbs.

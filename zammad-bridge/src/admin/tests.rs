@@ -123,6 +123,7 @@ impl Scene {
             channel: Channel::CallerLog,
             limit: 100,
             now,
+            at_once: 100,
             lease_for: Duration::from_secs(60),
         };
         for due in self.store.take_due(request).await.unwrap().deliveries {

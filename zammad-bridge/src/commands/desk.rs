@@ -9,7 +9,7 @@ use codex_zammad_bridge::config::Settings;
 use codex_zammad_bridge::control::{ExportRequest, ForgetRequest, ReplayRequest};
 use codex_zammad_bridge::delivery::ZammadSettings;
 use codex_zammad_bridge::http_client::{innermost_cause, verified_client};
-use codex_zammad_bridge::store::{CallStore as _, Routes, SqliteStore};
+use codex_zammad_bridge::store::{CallStore, DatabaseSettings, Routes};
 use codex_zammad_bridge::{Error, Result};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::Serialize;
@@ -20,22 +20,24 @@ const CONTROL_LIMIT: Duration = Duration::from_secs(60);
 
 /// Where the records are.
 pub(super) enum Desk {
-    /// In the store, which nobody else has.
-    Store(SqliteStore),
+    /// In the store: a file that nobody else has open, or a database.
+    Store(Arc<dyn CallStore>),
     /// At a bridge that runs.
     Bridge { http: reqwest::Client, base: String, token: SecretString },
 }
 
 impl Desk {
     pub(super) async fn open(settings: &Settings) -> Result<Self> {
-        if !settings.database.path.exists() {
-            let path = settings.database.path.display();
+        if let DatabaseSettings::Sqlite(file) = &settings.database
+            && !file.path.exists()
+        {
+            let path = file.path.display();
             return Err(Error::Control {
                 problem: format!("there is no store {path}: is BRIDGE_DATABASE_URL the bridge's, and this its folder?"),
             });
         }
         let routes = Routes { routes: settings.zammads.iter().map(ZammadSettings::route).collect() };
-        match SqliteStore::open(&settings.database, routes, Arc::new(SystemClock)).await {
+        match settings.database.open(routes, Arc::new(SystemClock)).await {
             Ok(store) => Ok(Self::Store(store)),
             Err(Error::StoreInUse { path }) => {
                 let token = settings.admin_token.clone().ok_or_else(|| Error::Configuration {
@@ -67,7 +69,7 @@ impl Desk {
     /// How many lanes were put back.
     pub(super) async fn replay(&self, request: ReplayRequest) -> Result<u64> {
         match self {
-            Self::Store(store) => request.run(store, SystemClock.now()).await,
+            Self::Store(store) => request.run(&**store, SystemClock.now()).await,
             Self::Bridge { .. } => Ok(self.ask("replay", &request).await?["lanes"].as_u64().unwrap_or_default()),
         }
     }
@@ -82,7 +84,7 @@ impl Desk {
     /// One page of records.
     pub(super) async fn export(&self, request: &ExportRequest) -> Result<Value> {
         match self {
-            Self::Store(store) => Ok(json!(request.clone().run(store).await?)),
+            Self::Store(store) => Ok(json!(request.clone().run(&**store).await?)),
             Self::Bridge { .. } => self.ask("export", request).await,
         }
     }

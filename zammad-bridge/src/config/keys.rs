@@ -60,8 +60,10 @@ macro_rules! keys {
 keys! {
     /// Where the bridge listens. Default 127.0.0.1:8787; anything but loopback needs one of JAMBONZ_WEBHOOK_SECRET, JAMBONZ_HOOK_USERNAME, JAMBONZ_API_KEY, ALLOW_UNSIGNED.
     LISTEN = "BRIDGE_LISTEN", Bridge, false, "0.0.0.0:8787";
-    /// The file of the store. Default sqlite://zammad-bridge.db
-    DATABASE_URL = "BRIDGE_DATABASE_URL", Bridge, false, "sqlite:///var/lib/zammad-bridge/calls.db";
+    /// The file of the store, or a PostgreSQL database that several bridges share (postgres://user:password@host/database?sslmode=verify-full). Default sqlite://zammad-bridge.db
+    DATABASE_URL = "BRIDGE_DATABASE_URL", Bridge, true, "sqlite:///var/lib/zammad-bridge/calls.db";
+    /// With PostgreSQL: how long a bridge may be silent before the others take over what it was delivering. Default 30s
+    REPLICA_LEASE = "BRIDGE_REPLICA_LEASE", Bridge, false, "30s";
     /// Where jambonz reaches the bridge, for `setup` and `check`.
     PUBLIC_URL = "BRIDGE_PUBLIC_URL", Bridge, false, "https://bridge.example.com";
     /// Tokens of programs that report calls to POST /v1/calls, separated by commas. Without one no reports are taken.

@@ -48,10 +48,14 @@ use crate::receive::{
     CREDENTIALS_LIFETIME, HookLogin, MAX_UPSTREAM_CALL_LIMIT, MIN_SECRET_CHARS, TOKENS_PER_MINUTE, UPSTREAM_CALL_LIMIT,
     WidgetSettings, check_verbs,
 };
-use crate::store::SqliteSettings;
+use crate::store::DatabaseSettings;
 
 /// The default of `BRIDGE_LISTEN`.
 pub const DEFAULT_LISTEN: &str = "127.0.0.1:8787";
+/// The bounds of `BRIDGE_REPLICA_LEASE`: what is shorter or longer is set to them.
+const SHORTEST_REPLICA_LEASE: Duration = Duration::from_secs(3);
+const LONGEST_REPLICA_LEASE: Duration = Duration::from_secs(600);
+
 /// The default of `BRIDGE_DATABASE_URL`.
 pub const DEFAULT_DATABASE_URL: &str = "sqlite://zammad-bridge.db";
 /// The default of `RETAIN_DAYS`.
@@ -75,7 +79,7 @@ pub struct Settings {
     /// `BRIDGE_LISTEN`
     pub listen: SocketAddr,
     /// `BRIDGE_DATABASE_URL`
-    pub database: SqliteSettings,
+    pub database: DatabaseSettings,
     /// `BRIDGE_PUBLIC_URL`, without `/` at its end.
     pub public_url: Option<Url>,
     /// `BRIDGE_API_TOKEN`
@@ -142,8 +146,13 @@ impl Settings {
         let listen = reader.parsed(keys::LISTEN, "it is no address with a port");
         let listen = listen.or_else(|| DEFAULT_LISTEN.parse().ok());
         let database_url = reader.text(keys::DATABASE_URL).unwrap_or_else(|| DEFAULT_DATABASE_URL.to_owned());
-        let database = SqliteSettings::from_url(&database_url);
-        let database = database.map_err(|error| reader.wrong(keys::DATABASE_URL, &problem_of(&error))).ok();
+        let database = DatabaseSettings::from_url(&database_url);
+        let mut database = database.map_err(|error| reader.wrong(keys::DATABASE_URL, &problem_of(&error))).ok();
+        if let (Some(lease), Some(DatabaseSettings::Postgres(postgres))) =
+            (reader.duration(keys::REPLICA_LEASE), &mut database)
+        {
+            postgres.replica_lease = lease.clamp(SHORTEST_REPLICA_LEASE, LONGEST_REPLICA_LEASE);
+        }
         let log_format = reader.choice(keys::LOG_FORMAT, &[("text", LogFormat::Text), ("json", LogFormat::Json)]);
         let retain_days = reader.number(keys::RETAIN_DAYS, 0, 36_500).unwrap_or(DEFAULT_RETAIN_DAYS);
         let call_max_age = reader.duration(keys::CALL_MAX_AGE).unwrap_or(DEFAULT_CALL_MAX_AGE);

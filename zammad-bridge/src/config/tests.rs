@@ -30,7 +30,7 @@ const CTI_URL: (&str, &str) = ("ZAMMAD_CTI_URL", "https://zammad.example.com/api
 fn without_anything_set_the_bridge_listens_on_loopback_and_keeps_calls() {
     let settings = load(&[], "").unwrap();
     assert_eq!(settings.listen, "127.0.0.1:8787".parse::<SocketAddr>().unwrap());
-    assert_eq!(settings.database.path.to_str(), Some("zammad-bridge.db"));
+    assert_eq!(settings.database.place(), "zammad-bridge.db");
     assert_eq!(settings.retain, Some(Duration::from_secs(90 * 86_400)));
     assert_eq!(settings.call_max_age, Duration::from_secs(12 * 3_600));
     assert_eq!(settings.upstream_call_limit, Duration::from_secs(8));
@@ -116,7 +116,7 @@ fn everything_that_is_wrong_is_told_at_once_and_no_secret_is_shown() {
     let found = problems(
         &[
             ("BRIDGE_LISTEN", "8787"),
-            ("BRIDGE_DATABASE_URL", "postgres://u:S3CRET@db/x"),
+            ("BRIDGE_DATABASE_URL", "mysql://u:S3CRET@db/x"),
             ("ZAMMAD_CTI_URL", "http://zammad.example.com/api/v1/cti/S3CRET"),
             ("ZAMMAD_CONCURRENCY", "0"),
             ("JAMBONZ_HOOK_USERNAME", "u"),

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use codex_core_sip::random::Random;
 use serde::Serialize;
-use tokio::sync::{OnceCell, Semaphore, watch};
+use tokio::sync::{OnceCell, OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 
 use super::backoff::full_jitter;
@@ -22,7 +22,9 @@ use crate::metrics::{Delivery, Metrics};
 use crate::record::zammad_call_id;
 use crate::store::{CallStore, DeliveryReport, DueDelivery, Outcome, TakeDue, ZammadName};
 
-/// How long a lease holds, in times of one request's limit: a step may take three requests, and waits for its turn.
+/// How many requests one step may take, each with its own time limit.
+const STEP_REQUESTS: u32 = 6;
+/// How long a lease holds, in times of one request's limit: a step takes some, and waits for its turn.
 const LEASE_REQUESTS: u32 = 10;
 /// How long a lease holds at least.
 const MIN_LEASE: Duration = Duration::from_secs(120);
@@ -156,25 +158,33 @@ impl Link {
             if *stop.borrow_and_update() {
                 break;
             }
-            let now = self.clock.now();
-            let (room, mut wake) = {
-                let circuit = self.circuit();
-                (circuit.permits(now, under_way.len()), circuit.retry_at())
-            };
+            let (room, mut wake) = self.room(under_way.len());
+            let mut slots = Vec::new();
             if room > 0 {
+                tokio::select! {
+                    taken = self.slots(under_way.len()) => slots = taken,
+                    _ = stop.changed() => {}
+                }
+                if slots.is_empty() {
+                    continue;
+                }
+            }
+            if !slots.is_empty() {
                 due_signal.borrow_and_update();
+                let now = self.clock.now();
                 let request = TakeDue {
                     zammad: self.door.settings.name.clone(),
                     channel: self.channel,
-                    limit: room,
+                    limit: slots.len(),
+                    at_once: self.door.settings.concurrency.max(1),
                     now,
                     lease_for,
                 };
                 match self.store.take_due(request).await {
                     Ok(taken) => {
-                        let filled = taken.deliveries.len() >= room;
-                        for due in taken.deliveries {
-                            under_way.spawn(self.clone().deliver(due, stop.clone()));
+                        let filled = taken.deliveries.len() >= slots.len();
+                        for (due, slot) in taken.deliveries.into_iter().zip(slots.drain(..)) {
+                            under_way.spawn(self.clone().deliver(due, slot, stop.clone()));
                         }
                         // With all places taken, the next one that is free looks again.
                         wake = if filled { None } else { taken.next_due };
@@ -185,6 +195,8 @@ impl Link {
                     }
                 }
             }
+            // What nothing was due for is for the other channel.
+            drop(slots);
             let nap = wake.map_or(LONGEST_WAIT, |at| at.saturating_since(self.clock.now())).min(LONGEST_WAIT);
             // A millisecond at least: what is due by a clock that stands between two of its ticks is due at the next.
             let nap = nap.max(Duration::from_millis(1));
@@ -202,14 +214,31 @@ impl Link {
         while under_way.join_next().await.is_some() {}
     }
 
-    async fn deliver(self: Arc<Self>, due: DueDelivery, stop: watch::Receiver<bool>) {
-        // Held until the report is on disk: what is under way when the process dies is never more than the slots.
-        let Ok(_slot) = self.door.slots.clone().acquire_owned().await else { return };
+    /// How many deliveries may begin, and when to look again if none may.
+    fn room(&self, under_way: usize) -> (usize, Option<UnixMillis>) {
+        let circuit = self.circuit();
+        (circuit.permits(self.clock.now(), under_way), circuit.retry_at())
+    }
+
+    /// Waits until a request may be under way, and takes what else is free, as far as there is room. Only then is a
+    /// lease taken: one that waits for its turn would keep its lane from others.
+    async fn slots(&self, under_way: usize) -> Vec<OwnedSemaphorePermit> {
+        let Ok(first) = self.door.slots.clone().acquire_owned().await else { return Vec::new() };
+        // The circuit may have opened meanwhile.
+        let (room, _) = self.room(under_way);
+        let more = std::iter::repeat_with(|| self.door.slots.clone().try_acquire_owned().ok()).map_while(|slot| slot);
+        std::iter::once(first).chain(more).take(room).collect()
+    }
+
+    /// `slot` is held until the report is on disk: what is under way when the process dies is never more than the slots.
+    async fn deliver(self: Arc<Self>, due: DueDelivery, slot: OwnedSemaphorePermit, stop: watch::Receiver<bool>) {
         let wait = self.door.pace.turn(self.clock.now());
         if !wait.is_zero() {
             tokio::time::sleep(wait).await;
         }
-        let outcome = if *stop.borrow() {
+        // A machine that slept, or a long wait for the turn: whoever has the lane then must find nothing under way.
+        let longest = self.door.settings.request_timeout * STEP_REQUESTS;
+        let outcome = if *stop.borrow() || !self.store.may_begin(&due.lease, self.clock.now() + longest) {
             Outcome::Released
         } else {
             self.meter.under_way.fetch_add(1, Ordering::Relaxed);
@@ -218,6 +247,7 @@ impl Link {
             outcome
         };
         self.report(&due, outcome, &stop).await;
+        drop(slot);
     }
 
     async fn attempt(&self, due: &DueDelivery) -> Outcome {

@@ -19,8 +19,8 @@ use crate::clock::{TokioClock, UnixMillis};
 use crate::error::{Error, Result};
 use crate::housekeeping::{PROBE_INTERVAL, watch_store};
 use crate::store::{
-    Backlog, CallPage, CallQuery, Committed, DeliveryReport, Forgotten, RecordId, Shelf, StoreChange, StoreHealth,
-    StoredCall, TakeDue, Taken, UnavailableStore,
+    Backlog, CallPage, CallQuery, Committed, DeliveryReport, Forgotten, Lease, RecordId, Shelf, StoreChange,
+    StoreHealth, StoredCall, Swept, TakeDue, Taken, UnavailableStore,
 };
 
 const SECRET: &str = codex_e2e::jambonz::WEBHOOK_SECRET;
@@ -80,6 +80,10 @@ impl CallStore for TestStore {
         self.rest.report(report).await
     }
 
+    fn may_begin(&self, lease: &Lease, ends_by: UnixMillis) -> bool {
+        self.rest.may_begin(lease, ends_by)
+    }
+
     fn due_signal(&self) -> watch::Receiver<u64> {
         self.rest.due_signal()
     }
@@ -104,7 +108,7 @@ impl CallStore for TestStore {
         self.rest.reap(silent_since, now, limit).await
     }
 
-    async fn sweep(&self, ended_before: UnixMillis, limit: usize) -> Result<u64> {
+    async fn sweep(&self, ended_before: UnixMillis, limit: usize) -> Result<Swept> {
         self.rest.sweep(ended_before, limit).await
     }
 

@@ -15,6 +15,8 @@ pub(crate) struct Page {
     /// Absent if only the lanes were loaded, for a report.
     pub(crate) record: Option<CallRecord>,
     pub(crate) lanes: Vec<Lane>,
+    /// Whether a step of it may be under way to Zammad.
+    pub(crate) under_way: bool,
     pub(crate) record_changed: bool,
     pub(crate) lanes_changed: Vec<Channel>,
 }
@@ -27,16 +29,17 @@ impl Page {
     }
 
     const fn loaded(record: Option<CallRecord>) -> Self {
-        Self { record, lanes: Vec::new(), record_changed: false, lanes_changed: Vec::new() }
+        Self { record, lanes: Vec::new(), under_way: false, record_changed: false, lanes_changed: Vec::new() }
     }
 }
 
 /// The working set of one transaction: load what [`aliases_of`](Self::aliases_of) names, apply, write what changed.
-#[derive(Debug)]
 pub(crate) struct Batch<'a> {
     now: UnixMillis,
     routes: &'a Routes,
-    next_id: i64,
+    /// The identities of new records.
+    ids: Box<dyn Iterator<Item = i64> + Send>,
+    begun: i64,
     pages: HashMap<RecordId, Page>,
     aliases: HashMap<AliasKey, RecordId>,
     new_aliases: HashMap<AliasKey, RecordId>,
@@ -46,12 +49,13 @@ pub(crate) struct Batch<'a> {
 }
 
 impl<'a> Batch<'a> {
-    /// A batch whose first new record gets the identity `next_id`.
-    pub(crate) fn new(now: UnixMillis, routes: &'a Routes, next_id: i64) -> Self {
+    /// A batch whose new records get these identities: as many as there are facts, or more.
+    pub(crate) fn new(now: UnixMillis, routes: &'a Routes, ids: impl Iterator<Item = i64> + Send + 'static) -> Self {
         Self {
             now,
             routes,
-            next_id,
+            ids: Box::new(ids),
+            begun: 0,
             pages: HashMap::new(),
             aliases: HashMap::new(),
             new_aliases: HashMap::new(),
@@ -81,9 +85,11 @@ impl<'a> Batch<'a> {
         self.pages.entry(id).or_insert_with(|| Page::loaded(None)).record = Some(record);
     }
 
-    /// A lane that was loaded.
-    pub(crate) fn loaded_lane(&mut self, lane: Lane) {
-        self.pages.entry(lane.record).or_insert_with(|| Page::loaded(None)).lanes.push(lane);
+    /// A lane that was loaded, and whether somebody has it on lease.
+    pub(crate) fn loaded_lane(&mut self, lane: Lane, leased: bool) {
+        let page = self.pages.entry(lane.record).or_insert_with(|| Page::loaded(None));
+        page.under_way |= leased;
+        page.lanes.push(lane);
     }
 
     /// Takes a fact in.
@@ -143,13 +149,12 @@ impl<'a> Batch<'a> {
     }
 
     /// Two records turn out to be of one call. The one of which Zammad knows nothing yet goes into the other; if Zammad
-    /// knows both, both stay. What remains is where the fact belongs.
+    /// knows both, or is just being told of both, both stay. What remains is where the fact belongs.
     fn join(&mut self, by_sid: RecordId, by_call_id: RecordId) -> RecordId {
         let told = |batch: &Self, id: RecordId| {
-            batch
-                .pages
-                .get(&id)
-                .is_none_or(|page| page.lanes.iter().any(|lane| !lane.done.is_empty() || lane.attempts > 0))
+            batch.pages.get(&id).is_none_or(|page| {
+                page.under_way || page.lanes.iter().any(|lane| !lane.done.is_empty() || lane.attempts > 0)
+            })
         };
         let visible = |batch: &Self, id: RecordId| batch.record(id).is_some_and(CallRecord::is_visible);
         let (keep, drop) = if !told(self, by_sid) && (!visible(self, by_sid) || visible(self, by_call_id)) {
@@ -160,7 +165,7 @@ impl<'a> Batch<'a> {
             return by_sid;
         };
         let Some(dropped) = self.pages.remove(&drop).and_then(|page| page.record) else { return keep };
-        for alias in AliasKey::all_of(&dropped) {
+        for alias in AliasKey::all_of(drop, &dropped) {
             self.new_aliases.insert(alias, keep);
         }
         if let Some(page) = self.pages.get_mut(&keep)
@@ -168,6 +173,7 @@ impl<'a> Batch<'a> {
         {
             record.absorb(dropped);
             page.record_changed = true;
+            self.new_aliases.extend(AliasKey::of_given_tag(keep, record).map(|alias| (alias, keep)));
         }
         self.gone.push(drop);
         self.changes.push(StoreChange { record: drop, kind: ChangeKind::Gone });
@@ -176,12 +182,13 @@ impl<'a> Batch<'a> {
     }
 
     fn begin(&mut self, fact: &CallFact) -> RecordId {
-        let id = RecordId(self.next_id);
-        self.next_id += 1;
+        let id = RecordId(self.ids.next().expect("as many identities as facts"));
+        self.begun += 1;
         let taken = fact.sip_call_id.as_deref().is_some_and(|call_id| {
             !fact.is_of_dialled_leg() && self.by_alias(AliasKey::sip_call_id(call_id)).is_some()
         });
         let record = if taken { CallRecord::begin_apart(fact) } else { CallRecord::begin(fact) };
+        self.new_aliases.extend(AliasKey::of_given_tag(id, &record).map(|alias| (alias, id)));
         self.pages.insert(id, Page { record_changed: true, ..Page::loaded(Some(record)) });
         self.changes.push(StoreChange { record: id, kind: ChangeKind::Begun });
         self.plan(id);
@@ -203,6 +210,10 @@ impl<'a> Batch<'a> {
             return false;
         }
         page.record_changed = true;
+        if fact.tag.is_some() {
+            let alias = page.record.as_ref().and_then(|record| AliasKey::of_given_tag(id, record));
+            self.new_aliases.extend(alias.map(|alias| (alias, id)));
+        }
         self.changes.push(StoreChange { record: id, kind: ChangeKind::Fact });
         self.plan(id);
         true
@@ -244,7 +255,7 @@ impl<'a> Batch<'a> {
     /// What is to be written.
     pub(crate) fn into_changes(self) -> BatchChanges {
         BatchChanges {
-            next_id: self.next_id,
+            begun: self.begun,
             pages: self
                 .pages
                 .into_iter()
@@ -261,10 +272,37 @@ impl<'a> Batch<'a> {
 /// What a batch changed.
 #[derive(Debug)]
 pub(crate) struct BatchChanges {
-    pub(crate) next_id: i64,
-    pub(crate) pages: HashMap<RecordId, Page>,
-    pub(crate) aliases: HashMap<AliasKey, RecordId>,
+    /// How many records are new.
+    pub(crate) begun: i64,
+    pages: HashMap<RecordId, Page>,
+    aliases: HashMap<AliasKey, RecordId>,
     pub(crate) gone: Vec<RecordId>,
     pub(crate) changes: Vec<StoreChange>,
     pub(crate) due: bool,
+}
+
+impl BatchChanges {
+    /// The records to be written, by identity.
+    pub(crate) fn records(&self) -> Vec<(RecordId, &CallRecord)> {
+        let changed = self.pages.iter().filter(|(_, page)| page.record_changed);
+        let mut records: Vec<_> = changed.filter_map(|(id, page)| Some((*id, page.record.as_ref()?))).collect();
+        records.sort_unstable_by_key(|(id, _)| *id);
+        records
+    }
+
+    /// The lanes to be written, in the order of their keys.
+    pub(crate) fn lanes(&self) -> Vec<&Lane> {
+        let of = |page: &'_ Page, lane: &Lane| page.lanes_changed.contains(&lane.channel);
+        let mut lanes: Vec<_> =
+            self.pages.values().flat_map(|page| page.lanes.iter().filter(move |lane| of(page, lane))).collect();
+        lanes.sort_unstable_by_key(|lane| (lane.record, lane.channel));
+        lanes
+    }
+
+    /// The names to be written, in order: neighbours lie on one page.
+    pub(crate) fn aliases(&self) -> Vec<(AliasKey, RecordId)> {
+        let mut aliases: Vec<_> = self.aliases.iter().map(|(alias, id)| (*alias, *id)).collect();
+        aliases.sort_unstable();
+        aliases
+    }
 }

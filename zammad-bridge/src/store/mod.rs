@@ -8,7 +8,10 @@
 
 mod alias;
 mod batch;
+mod database;
+mod group_commit;
 mod lane;
+mod postgres;
 mod routes;
 mod sqlite;
 mod unavailable;
@@ -19,11 +22,13 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{broadcast, watch};
 
+pub use self::database::DatabaseSettings;
+pub use self::postgres::{PostgresSettings, PostgresStore, is_postgres_url};
 pub use self::routes::{Route, Routes};
 pub use self::sqlite::{SqliteSettings, SqliteStore};
 pub use self::unavailable::UnavailableStore;
 use crate::call_book::{CallFact, CallRecord, CallState, Channel, Step, StepSet};
-use crate::clock::UnixMillis;
+use crate::clock::{Clock, UnixMillis};
 use crate::error::{Error, Result};
 
 /// The identity of a record in its store: rising with the record's age, never used again.
@@ -54,6 +59,8 @@ pub struct TakeDue {
     pub channel: Channel,
     /// How many lanes at most.
     pub limit: usize,
+    /// How many requests this Zammad may get at a time, of all replicas together.
+    pub at_once: usize,
     /// Now.
     pub now: UnixMillis,
     /// How long the leases hold: longer than any delivery can take.
@@ -69,6 +76,8 @@ pub struct Lease {
     pub channel: Channel,
     /// Tells this lease from earlier ones of the lane.
     pub token: i64,
+    /// When it runs out; another may be given then.
+    pub until: UnixMillis,
 }
 
 /// A ticket of ours in Zammad.
@@ -304,6 +313,15 @@ pub struct Forgotten {
     pub tickets: Vec<(ZammadName, TicketId)>,
 }
 
+/// What was deleted because it is old.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Swept {
+    /// Records.
+    pub records: u64,
+    /// Lanes of theirs with a step on the dead-letter shelf: what Zammad was never told, and now never will be.
+    pub dead_letters: u64,
+}
+
 /// What changed in the store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct StoreChange {
@@ -369,6 +387,9 @@ pub trait CallStore: Send + Sync {
     /// and another has been given; the report counted for nothing then.
     async fn report(&self, report: DeliveryReport) -> Result<bool>;
 
+    /// Whether a delivery that ends by `ends_by` at the latest may begin: until then nobody else gets the lane.
+    fn may_begin(&self, lease: &Lease, ends_by: UnixMillis) -> bool;
+
     /// Resolves when a lane may have become due since it was last seen changing.
     fn due_signal(&self) -> watch::Receiver<u64>;
 
@@ -387,8 +408,9 @@ pub trait CallStore: Send + Sync {
     /// Closes calls of which nothing was heard since `silent_since` and whose end never came; at most `limit`. How many.
     async fn reap(&self, silent_since: UnixMillis, now: UnixMillis, limit: usize) -> Result<u64>;
 
-    /// Deletes records that ended before `ended_before` with nothing left to deliver; at most `limit`. How many.
-    async fn sweep(&self, ended_before: UnixMillis, limit: usize) -> Result<u64>;
+    /// Deletes records that ended before `ended_before` with nothing left to deliver; at most `limit`. What is on the
+    /// dead-letter shelf goes with its record: how long people's data are kept is not up to what failed.
+    async fn sweep(&self, ended_before: UnixMillis, limit: usize) -> Result<Swept>;
 
     /// Erases everything about people from the records of a client, beyond recovery from the store's files.
     async fn forget(&self, client_id: &str) -> Result<Forgotten>;
@@ -413,4 +435,48 @@ pub trait CallStore: Send + Sync {
 
     /// Finishes what waits and closes; everything after that fails.
     async fn close(&self);
+}
+
+/// A step of a call whose record cannot be read: leased, to be put on the shelf.
+struct Unreadable {
+    lease: Lease,
+    step: Step,
+}
+
+/// Puts what cannot be read on the shelf. The rest goes on; without its report a lane comes again when its lease is over.
+async fn shelve_unreadable(store: &impl CallStore, unreadable: Vec<Unreadable>, now: UnixMillis) {
+    for Unreadable { lease, step } in unreadable {
+        // Not quoted: what does not fit may be a person's.
+        let fault = "the call's record in the store cannot be read".to_owned();
+        tracing::error!(record = lease.record.0, step = step.name(), %fault, "on the dead-letter shelf");
+        let report = DeliveryReport { lease, step, at: now, outcome: Outcome::Shelved { fault } };
+        if let Err(error) = store.report(report).await {
+            tracing::warn!(%error, "a call that cannot be read is not on the shelf yet");
+        }
+    }
+}
+
+/// Notes whether the store works, and says so when that changes.
+fn note_health(health: &watch::Sender<StoreHealth>, error: Option<&Error>, clock: &dyn Clock) {
+    let now = match error {
+        None => StoreHealth::Working,
+        Some(error) => {
+            let since = match &*health.borrow() {
+                StoreHealth::Failing { since, .. } => *since,
+                StoreHealth::Working => clock.now(),
+            };
+            StoreHealth::Failing { since, error: error.clone() }
+        }
+    };
+    health.send_if_modified(|known| {
+        let modified = *known != now;
+        if modified {
+            match &now {
+                StoreHealth::Working => tracing::info!("the store works again"),
+                StoreHealth::Failing { error, .. } => tracing::error!(%error, "the store fails"),
+            }
+            *known = now.clone();
+        }
+        modified
+    });
 }

@@ -4,8 +4,8 @@ use async_trait::async_trait;
 use tokio::sync::{broadcast, watch};
 
 use super::{
-    Backlog, CallPage, CallQuery, CallStore, Committed, DeliveryReport, Forgotten, RecordId, Shelf, StoreChange,
-    StoreHealth, StoredCall, TakeDue, Taken,
+    Backlog, CallPage, CallQuery, CallStore, Committed, DeliveryReport, Forgotten, Lease, RecordId, Shelf, StoreChange,
+    StoreHealth, StoredCall, Swept, TakeDue, Taken,
 };
 use crate::call_book::CallFact;
 use crate::clock::UnixMillis;
@@ -47,6 +47,10 @@ impl CallStore for UnavailableStore {
         self.refuse()
     }
 
+    fn may_begin(&self, _: &Lease, _: UnixMillis) -> bool {
+        false
+    }
+
     fn due_signal(&self) -> watch::Receiver<u64> {
         self.due.subscribe()
     }
@@ -71,7 +75,7 @@ impl CallStore for UnavailableStore {
         self.refuse()
     }
 
-    async fn sweep(&self, _: UnixMillis, _: usize) -> Result<u64> {
+    async fn sweep(&self, _: UnixMillis, _: usize) -> Result<Swept> {
         self.refuse()
     }
 

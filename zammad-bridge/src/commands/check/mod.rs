@@ -101,7 +101,7 @@ pub(super) async fn check(settings: &Settings, language: Language) -> Result<boo
         Ok(())
     };
     tell(vec![Finding::right(text("The settings can be read.", "Настройки читаются."))])?;
-    tell(vec![store::findings(&settings.database.path)])?;
+    tell(vec![store::finding(&settings.database).await])?;
     tell(senders(settings))?;
     let api = jambonz_api(settings)?;
     tell(jambonz::findings(settings, api.as_deref()).await)?;

@@ -1,10 +1,13 @@
-//! Whether the store's file can be used. It is only looked at: making it, or bringing its schema up to date, is for `serve`.
+//! Whether the store can be used. A file is only looked at: making it, or bringing its schema up to date, is for `serve`. A
+//! PostgreSQL is opened as `serve` does it.
 
 use std::fs::File;
 use std::io::{self, Read as _};
 use std::path::Path;
+use std::sync::Arc;
 
-use codex_zammad_bridge::store::SqliteStore;
+use codex_zammad_bridge::clock::SystemClock;
+use codex_zammad_bridge::store::{DatabaseSettings, Routes, SqliteStore};
 use rustix::fs::{Access, access};
 
 use super::{Finding, text};
@@ -15,7 +18,31 @@ const MAGIC: &[u8] = b"SQLite format 3\0";
 const HEADER_BYTES: usize = 100;
 const USER_VERSION_AT: usize = 60;
 
-pub(super) fn findings(path: &Path) -> Finding {
+pub(super) async fn finding(database: &DatabaseSettings) -> Finding {
+    if let DatabaseSettings::Sqlite(file) = database {
+        return of_file(&file.path);
+    }
+    let place = database.place();
+    match database.open(Routes::default(), Arc::new(SystemClock)).await {
+        Ok(store) => {
+            store.close().await;
+            Finding::right(text(format!("The store {place} can be opened."), format!("Хранилище {place} открывается.")))
+        }
+        Err(fault) => Finding::wrong(
+            text(
+                format!("The store {place} cannot be opened: {fault}"),
+                format!("Хранилище {place} не открывается: {fault}"),
+            ),
+            text(
+                "Start the database, or correct BRIDGE_DATABASE_URL.",
+                "Запустите базу данных или исправьте BRIDGE_DATABASE_URL.",
+            ),
+        ),
+    }
+}
+
+/// Of a store in a file.
+fn of_file(path: &Path) -> Finding {
     let shown = path.display();
     let unusable = |problem: String, en: &str, ru: &str| {
         Finding::wrong(
@@ -120,7 +147,7 @@ mod tests {
         let names = || std::fs::read_dir(folder.path()).unwrap().count();
         let before = names();
         for (name, weight, words) in cases {
-            let finding = findings(&folder.path().join(&name));
+            let finding = of_file(&folder.path().join(&name));
             assert_eq!((finding.weight, finding.what.en.contains(words)), (weight, true), "{name}: {finding:?}");
             assert_eq!(finding.remedy.is_some(), weight != Weight::Right, "{name}");
         }

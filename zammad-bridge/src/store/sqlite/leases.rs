@@ -1,6 +1,6 @@
 //! Leases on lanes, in memory: no other process has the file, and after a restart nobody holds one.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::call_book::Channel;
@@ -26,23 +26,26 @@ impl Leases {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The lanes leased now; leases that have run out are dropped.
-    pub(super) fn held(&self, now: UnixMillis) -> HashMap<LaneKey, ()> {
-        let mut inner = self.lock();
-        inner.held.retain(|_, (_, until)| *until > now);
-        inner.held.keys().map(|key| (*key, ())).collect()
+    /// The lanes leased now. A lease that has run out is kept until another is given: who reports late is heard.
+    pub(super) fn held(&self, now: UnixMillis) -> HashSet<LaneKey> {
+        self.lock().held.iter().filter(|(_, (_, until))| *until > now).map(|(key, _)| *key).collect()
     }
 
     /// Leases a lane, unless it has been leased meanwhile.
-    pub(super) fn take(&self, record: RecordId, channel: Channel, until: UnixMillis) -> Option<Lease> {
+    pub(super) fn take(&self, record: RecordId, channel: Channel, now: UnixMillis, until: UnixMillis) -> Option<Lease> {
         let mut inner = self.lock();
-        if inner.held.contains_key(&(record, channel)) {
+        if inner.held.get(&(record, channel)).is_some_and(|(_, until)| *until > now) {
             return None;
         }
         inner.last_token += 1;
         let token = inner.last_token;
         inner.held.insert((record, channel), (token, until));
-        Some(Lease { record, channel, token })
+        Some(Lease { record, channel, token, until })
+    }
+
+    /// Whether somebody has the lane now.
+    pub(super) fn is_held(&self, record: RecordId, channel: Channel, now: UnixMillis) -> bool {
+        self.lock().held.get(&(record, channel)).is_some_and(|(_, until)| *until > now)
     }
 
     /// Whether this lease is the lane's, run out or not.

@@ -20,34 +20,37 @@ use std::time::Duration;
 use async_trait::async_trait;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 use sqlx::{ConnectOptions, Connection, SqlitePool};
-use tokio::sync::{broadcast, mpsc, oneshot, watch};
+use tokio::sync::{broadcast, watch};
 
 use self::fault::fault;
 use self::file_lock::FileLock;
 use self::leases::Leases;
-use self::read::Unreadable;
-use self::writer::{Chore, Op, Writer};
+use self::writer::Writer;
 use self::zammad_names::ZammadNames;
+use super::group_commit::{Chore, Op, Queue, ShelfChange};
 use super::{
-    Backlog, CHANGES_KEPT, CallPage, CallQuery, CallStore, Committed, DeliveryReport, Forgotten, Outcome, RecordId,
-    Routes, Shelf, StoreChange, StoreHealth, StoredCall, TakeDue, Taken,
+    Backlog, CHANGES_KEPT, CallPage, CallQuery, CallStore, Committed, DeliveryReport, Forgotten, Lease, RecordId,
+    Routes, Shelf, StoreChange, StoreHealth, StoredCall, Swept, TakeDue, Taken, shelve_unreadable,
 };
 use crate::call_book::CallFact;
 use crate::clock::{Clock, UnixMillis};
 use crate::error::{Error, Result};
 
-/// How many facts and reports may wait to be written; who comes then waits to be let in.
-const MAX_WAITING: usize = 1024;
-
 /// How many connections read besides the one that writes.
 const READERS: u32 = 3;
 
-/// How much of the file one connection may keep in memory, in KiB.
-const PAGE_CACHE_KIB: u32 = 2048;
+/// How large a page of a new file is, in bytes. A call's names are hashes: each lies on a page of its own, which is written
+/// whole, so that small pages write less. Most records still fit on one.
+const PAGE_BYTES: u32 = 1024;
 
-/// After how many pages in the write-ahead log they are put into the file, and how large the log may stay, in bytes.
-const CHECKPOINT_PAGES: u32 = 2000;
-const LOG_LIMIT_BYTES: u32 = 32 * 1024 * 1024;
+/// How much of the file a connection may keep in memory, in KiB: the one that writes, and each that reads.
+const WRITER_CACHE_KIB: u32 = 4096;
+const READER_CACHE_KIB: u32 = 1024;
+
+/// After how many pages in the write-ahead log they are put into the file, and how large the log may stay, in bytes. The
+/// longer the log, the more often a page is changed before it is written to its place, and the rarer writers wait for that.
+const CHECKPOINT_PAGES: u32 = 16_000;
+const LOG_LIMIT_BYTES: u32 = CHECKPOINT_PAGES * (PAGE_BYTES + 24);
 
 /// How long a statement waits for a lock, or a reader for a connection.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -71,7 +74,9 @@ impl SqliteSettings {
             problem,
             remedy: "write sqlite://zammad-bridge.db or sqlite:///var/lib/zammad-bridge/calls.db".to_owned(),
         };
-        let rest = url.strip_prefix("sqlite:").ok_or_else(|| wrong("it does not begin with sqlite:".to_owned()))?;
+        let rest = url
+            .strip_prefix("sqlite:")
+            .ok_or_else(|| wrong("it begins neither with sqlite: nor with postgres:".to_owned()))?;
         if rest.contains(":memory:") || rest.contains("mode=memory") {
             return Err(wrong("memory keeps nothing".to_owned()));
         }
@@ -100,7 +105,7 @@ struct Shared {
 /// for that.
 pub struct SqliteStore {
     shared: Arc<Shared>,
-    ops: mpsc::Sender<Op>,
+    queue: Queue,
     readers: SqlitePool,
 }
 
@@ -127,10 +132,11 @@ impl SqliteStore {
         let names = ZammadNames::load(&mut connection, &routes, true).await?;
         // With the write lock: what somebody else was still writing is seen.
         let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await.map_err(failed)?;
-        let next_id: i64 = sqlx::query_scalar("SELECT coalesce(max(id), 0) + 1 FROM call")
-            .fetch_one(&mut *transaction)
-            .await
-            .map_err(failed)?;
+        let next_id: i64 =
+            sqlx::query_scalar("SELECT max(call, (SELECT coalesce(max(id), 0) + 1 FROM call)) FROM next_id")
+                .fetch_one(&mut *transaction)
+                .await
+                .map_err(failed)?;
         transaction.commit().await.map_err(failed)?;
         let readers = readers(&settings.path);
         let shared = Arc::new(Shared {
@@ -143,28 +149,20 @@ impl SqliteStore {
             due: watch::Sender::new(0),
             health: watch::Sender::new(StoreHealth::Working),
         });
-        let (ops, received) = mpsc::channel(MAX_WAITING);
-        let writer = Writer { connection, shared: shared.clone(), next_id, lock: Some(lock) };
-        tokio::spawn(writer.run(received));
-        Ok(Self { shared, ops, readers })
-    }
-
-    async fn ask<T>(&self, op: impl FnOnce(oneshot::Sender<Result<T>>) -> Op) -> Result<T> {
-        let closed = || Error::StoreRefuses { reason: "closing" };
-        let (answer, answered) = oneshot::channel();
-        self.ops.send(op(answer)).await.map_err(|_| closed())?;
-        answered.await.map_err(|_| closed())?
+        let queue = Queue::start(Writer { connection, shared: shared.clone(), next_id, lock: Some(lock) });
+        Ok(Self { shared, queue, readers })
     }
 }
 
 fn options(path: &Path) -> SqliteConnectOptions {
     SqliteConnectOptions::new()
         .filename(path)
+        .page_size(PAGE_BYTES)
         .journal_mode(SqliteJournalMode::Wal)
         .synchronous(SqliteSynchronous::Full)
         .busy_timeout(BUSY_TIMEOUT)
         .foreign_keys(false)
-        .pragma("cache_size", format!("-{PAGE_CACHE_KIB}"))
+        .pragma("cache_size", format!("-{WRITER_CACHE_KIB}"))
         .pragma("wal_autocheckpoint", CHECKPOINT_PAGES.to_string())
         .pragma("journal_size_limit", LOG_LIMIT_BYTES.to_string())
         .pragma("temp_store", "MEMORY")
@@ -178,33 +176,29 @@ fn readers(path: &Path) -> SqlitePool {
         .max_connections(READERS)
         .acquire_timeout(BUSY_TIMEOUT)
         .test_before_acquire(false)
-        .connect_lazy_with(options(path).read_only(true))
+        .connect_lazy_with(options(path).read_only(true).pragma("cache_size", format!("-{READER_CACHE_KIB}")))
 }
 
 #[async_trait]
 impl CallStore for SqliteStore {
     async fn commit(&self, fact: CallFact) -> Result<Committed> {
         fact.check()?;
-        self.ask(|answer| Op::Fact(Box::new(fact), answer)).await
+        self.queue.ask(|answer| Op::Fact(Box::new(fact), answer)).await
     }
 
     async fn take_due(&self, request: TakeDue) -> Result<Taken> {
         let taken = read::take_due(&self.readers, &self.shared, &request).await;
         let (taken, unreadable) = taken.map_err(|error| fault("take what is due", &error))?;
-        for Unreadable { lease, step, fault } in unreadable {
-            tracing::error!(record = lease.record.0, step = step.name(), %fault, "on the dead-letter shelf");
-            let report = DeliveryReport { lease, step, at: request.now, outcome: Outcome::Shelved { fault } };
-            // The rest goes on; without its report the lane comes again.
-            if let Err(error) = self.report(report).await {
-                tracing::warn!(%error, "a call that cannot be read is not on the shelf yet");
-                self.shared.leases.end(&lease);
-            }
-        }
+        shelve_unreadable(self, unreadable, request.now).await;
         Ok(taken)
     }
 
     async fn report(&self, report: DeliveryReport) -> Result<bool> {
-        self.ask(|answer| Op::Report(report, answer)).await
+        self.queue.ask(|answer| Op::Report(report, answer)).await
+    }
+
+    fn may_begin(&self, lease: &Lease, ends_by: UnixMillis) -> bool {
+        ends_by <= lease.until
     }
 
     fn due_signal(&self) -> watch::Receiver<u64> {
@@ -220,24 +214,24 @@ impl CallStore for SqliteStore {
     }
 
     async fn replay(&self, shelf: Shelf, now: UnixMillis) -> Result<u64> {
-        self.ask(|answer| Op::Chore(Chore::Replay(shelf, now, answer))).await
+        self.queue.ask(|answer| Op::Chore(Chore::Shelf(shelf, ShelfChange::Replay, now, answer))).await
     }
 
     async fn discard(&self, shelf: Shelf, now: UnixMillis) -> Result<u64> {
-        self.ask(|answer| Op::Chore(Chore::Discard(shelf, now, answer))).await
+        self.queue.ask(|answer| Op::Chore(Chore::Shelf(shelf, ShelfChange::Discard, now, answer))).await
     }
 
     async fn reap(&self, silent_since: UnixMillis, now: UnixMillis, limit: usize) -> Result<u64> {
-        self.ask(|answer| Op::Chore(Chore::Reap { silent_since, now, limit, answer })).await
+        self.queue.ask(|answer| Op::Chore(Chore::Reap { silent_since, now, limit, answer })).await
     }
 
-    async fn sweep(&self, ended_before: UnixMillis, limit: usize) -> Result<u64> {
-        self.ask(|answer| Op::Chore(Chore::Sweep { ended_before, limit, answer })).await
+    async fn sweep(&self, ended_before: UnixMillis, limit: usize) -> Result<Swept> {
+        self.queue.ask(|answer| Op::Chore(Chore::Sweep { ended_before, limit, answer })).await
     }
 
     async fn forget(&self, client_id: &str) -> Result<Forgotten> {
         let client_id = client_id.to_owned();
-        self.ask(|answer| Op::Chore(Chore::Forget(client_id, answer))).await
+        self.queue.ask(|answer| Op::Chore(Chore::Forget(client_id, answer))).await
     }
 
     async fn backlog(&self) -> Result<Backlog> {
@@ -253,7 +247,7 @@ impl CallStore for SqliteStore {
     }
 
     async fn probe(&self) -> Result<()> {
-        self.ask(|answer| Op::Chore(Chore::Probe(answer))).await
+        self.queue.ask(|answer| Op::Chore(Chore::Probe(answer))).await
     }
 
     fn schema_version(&self) -> u32 {
@@ -262,9 +256,6 @@ impl CallStore for SqliteStore {
 
     async fn close(&self) {
         self.readers.close().await;
-        let (answer, answered) = oneshot::channel();
-        if self.ops.send(Op::Chore(Chore::Close(answer))).await.is_ok() {
-            let _ = answered.await;
-        }
+        self.queue.close().await;
     }
 }

@@ -6,23 +6,16 @@ use std::sync::Arc;
 use sqlx::{Row, SqlitePool};
 
 use super::{Shared, rows};
-use crate::call_book::{CallState, Step};
+use crate::call_book::CallState;
 use crate::clock::UnixMillis;
 use crate::store::alias::AliasKey;
 use crate::store::lane::Lane;
 use crate::store::{
-    Backlog, CallPage, CallQuery, DueDelivery, LaneView, Lease, MAX_PAGE_RECORDS, RecordId, StoredCall, TakeDue, Taken,
-    ZammadBacklog,
+    Backlog, CallPage, CallQuery, DueDelivery, LaneView, MAX_PAGE_RECORDS, RecordId, StoredCall, TakeDue, Taken,
+    Unreadable, ZammadBacklog,
 };
 
 type DbResult<T> = Result<T, sqlx::Error>;
-
-/// A step of a call whose record cannot be read: leased, to be put on the shelf.
-pub(super) struct Unreadable {
-    pub(super) lease: Lease,
-    pub(super) step: Step,
-    pub(super) fault: String,
-}
 
 /// What is due, and what is due of records that cannot be read.
 pub(super) async fn take_due(
@@ -68,19 +61,14 @@ pub(super) async fn take_due(
     let mut unreadable = Vec::new();
     let until = request.now + request.lease_for;
     for (lane, row) in lanes.into_iter().zip(&found) {
-        if taken.deliveries.len() >= request.limit || leased.contains_key(&(lane.record, lane.channel)) {
+        if taken.deliveries.len() >= request.limit || leased.contains(&(lane.record, lane.channel)) {
             continue;
         }
         let Some(step) = lane.next_step() else { continue };
-        let Some(lease) = shared.leases.take(lane.record, lane.channel, until) else { continue };
-        let record = match rows::record(row, 15) {
-            Ok(record) => record,
-            Err(_) => {
-                // Not quoted: what does not fit may be a person's.
-                let fault = "the call's record in the store cannot be read".to_owned();
-                unreadable.push(Unreadable { lease, step, fault });
-                continue;
-            }
+        let Some(lease) = shared.leases.take(lane.record, lane.channel, request.now, until) else { continue };
+        let Ok(record) = rows::record(row, 15) else {
+            unreadable.push(Unreadable { lease, step });
+            continue;
         };
         taken.deliveries.push(DueDelivery {
             lease,
@@ -134,9 +122,11 @@ pub(super) async fn calls(readers: &SqlitePool, shared: &Shared, query: &CallQue
     }
     if let Some(name) = &query.name {
         let (sid, call_id) = (AliasKey::call_sid(name), AliasKey::sip_call_id(name));
-        sql.push(" AND id IN (SELECT call_id FROM call_alias WHERE alias IN (").push_bind(sid.0.to_vec());
+        let (first, last) = AliasKey::all_with_tag(name);
+        sql.push(" AND (id IN (SELECT call_id FROM call_alias WHERE alias IN (").push_bind(sid.0.to_vec());
         sql.push(", ").push_bind(call_id.0.to_vec());
-        sql.push(") UNION ALL SELECT id FROM call WHERE tag = ").push_bind(name.clone()).push(")");
+        sql.push(")) OR id IN (SELECT call_id FROM call_alias WHERE alias BETWEEN ").push_bind(first.0.to_vec());
+        sql.push(" AND ").push_bind(last.0.to_vec()).push(") AND tag = ").push_bind(name.clone()).push(")");
     }
     if let Some(client_id) = &query.client_id {
         sql.push(" AND client_id = ").push_bind(client_id.clone());

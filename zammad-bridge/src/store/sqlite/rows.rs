@@ -244,6 +244,11 @@ pub(super) async fn drop_records(connection: &mut SqliteConnection, ids: &[Recor
     Ok(())
 }
 
+/// Notes that identities below this one were given, though their records may be gone.
+pub(super) async fn note_next_id(connection: &mut SqliteConnection, next_id: i64) -> DbResult<()> {
+    sqlx::query("UPDATE next_id SET call = ?").bind(next_id).execute(connection).await.map(|_| ())
+}
+
 pub(super) async fn drop_aliases(connection: &mut SqliteConnection, aliases: &[AliasKey]) -> DbResult<()> {
     for (text, rows) in DROP_ALIASES.chunks(aliases) {
         let query = rows.fold(statement(text), |query, alias| query.bind(alias.0.to_vec()));

@@ -1,15 +1,18 @@
 //! The tables, and how an older file comes up to date.
 
-use sqlx::{Connection, Executor, SqliteConnection};
+use sqlx::{Connection, Executor, Row, SqliteConnection};
 
-use super::fault::fault;
+use super::{fault::fault, rows};
 use crate::error::{Error, Result};
+use crate::store::RecordId;
+use crate::store::alias::AliasKey;
 
 /// Marks the file as ours (`PRAGMA application_id`): `ZBrg`.
 const APPLICATION_ID: i32 = 0x5a42_7267;
 
 /// Each entry takes the schema one version further. Never change one that was released: add another.
-const MIGRATIONS: &[&str] = &["
+const MIGRATIONS: &[&str] = &[
+    "
 CREATE TABLE call (
     id INTEGER PRIMARY KEY,
     record TEXT NOT NULL,          -- CallRecord as JSON
@@ -57,7 +60,20 @@ CREATE TABLE lane (
 CREATE INDEX lane_due ON lane (zammad, channel, due_ms) WHERE due_ms IS NOT NULL;
 CREATE INDEX lane_shelved ON lane (zammad, channel, call_id) WHERE shelved <> 0;
 CREATE UNIQUE INDEX lane_ticket ON lane (zammad, ticket) WHERE ticket IS NOT NULL;
-"];
+",
+    "
+-- Tags are found by call_alias, whose keys begin with them.
+DROP INDEX call_tag;
+DELETE FROM call_alias;
+CREATE TABLE next_id (
+    call INTEGER NOT NULL          -- identities below it were given, though their records may be gone
+) STRICT;
+INSERT INTO next_id SELECT coalesce(max(id), 0) + 1 FROM call;
+",
+];
+
+/// The version since which the keys in `call_alias` begin with the tag.
+const KEYS_BY_TAG: u32 = 2;
 
 /// The version that this program writes.
 pub(super) const SCHEMA_VERSION: u32 = MIGRATIONS.len() as u32;
@@ -83,10 +99,38 @@ pub(super) async fn migrate(connection: &mut SqliteConnection) -> Result<()> {
     for (version, statements) in (1_u32..).zip(MIGRATIONS).skip(found as usize) {
         let mut transaction = connection.begin().await.map_err(failed)?;
         transaction.execute(*statements).await.map_err(failed)?;
+        if version == KEYS_BY_TAG {
+            name_records(&mut transaction).await.map_err(failed)?;
+        }
         let marks = format!("PRAGMA user_version = {version}; PRAGMA application_id = {APPLICATION_ID}");
         transaction.execute(sqlx::AssertSqlSafe(marks)).await.map_err(failed)?;
         transaction.commit().await.map_err(failed)?;
         tracing::info!(version, "the store's schema is up to date");
     }
     Ok(())
+}
+
+/// Fills `call_alias` with the names that the records know.
+async fn name_records(connection: &mut SqliteConnection) -> core::result::Result<(), sqlx::Error> {
+    const RECORDS_AT_A_TIME: i64 = 256;
+    let mut after = 0_i64;
+    loop {
+        let found = sqlx::query("SELECT id, record FROM call WHERE id > ? ORDER BY id LIMIT ?")
+            .bind(after)
+            .bind(RECORDS_AT_A_TIME)
+            .fetch_all(&mut *connection)
+            .await?;
+        let mut aliases = Vec::new();
+        for row in &found {
+            after = row.try_get(0)?;
+            let id = RecordId(after);
+            // One that cannot be read goes to the dead-letter shelf when it is due.
+            let Ok(record) = rows::record(row, 1) else { continue };
+            aliases.extend(AliasKey::all_of(id, &record).into_iter().map(|alias| (alias, id)));
+        }
+        if found.is_empty() {
+            return Ok(());
+        }
+        rows::put_aliases(connection, &aliases).await?;
+    }
 }

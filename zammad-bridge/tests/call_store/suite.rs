@@ -1,84 +1,16 @@
-//! What every adapter of `CallStore` must do. The tests are functions of [`StoreBench`]; a second adapter is a second
-//! `suite!`.
+//! Behaviours, one by one, on every adapter.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::disallowed_methods)]
-
-use std::sync::atomic::{AtomicI64, Ordering};
-use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
-use async_trait::async_trait;
 use codex_core_sip::metadata::CustomerData;
-use codex_core_sip::random::{Random, SeededRandom};
 use codex_zammad_bridge::Error;
 use codex_zammad_bridge::call_book::{
     AnsweredBy, CallFact, CallState, CallStatus, Channel, EndCause, FactSource, Step, StepSet, TicketMode,
 };
-use codex_zammad_bridge::clock::{Clock, UnixMillis};
-use codex_zammad_bridge::store::{
-    CallQuery, CallStore, DeliveryReport, DueDelivery, Outcome, RecordId, Route, Routes, Shelf, SqliteSettings,
-    SqliteStore, StepState, TakeDue, Taken, TicketId,
-};
+use codex_zammad_bridge::clock::Clock;
+use codex_zammad_bridge::store::{CallQuery, Outcome, Shelf, StepState, Swept, TakeDue, TicketId};
 
-const T0: UnixMillis = UnixMillis::new(1_795_330_000_000);
-const LEASE: Duration = Duration::from_secs(60);
-
-/// A clock that is put forward by the test.
-struct HandClock(AtomicI64);
-
-impl HandClock {
-    fn forward(&self, by: Duration) {
-        self.0.fetch_add(i64::try_from(by.as_millis()).unwrap(), Ordering::SeqCst);
-    }
-}
-
-impl Clock for HandClock {
-    fn now(&self) -> UnixMillis {
-        UnixMillis::new(self.0.load(Ordering::SeqCst))
-    }
-}
-
-/// Something on disk that a store is opened on, again and again.
-#[async_trait]
-trait StoreBench: Send + Sync {
-    async fn open(&self, tickets: TicketMode) -> Arc<dyn CallStore>;
-    fn clock(&self) -> &HandClock;
-}
-
-struct SqliteBench {
-    folder: tempfile::TempDir,
-    clock: Arc<HandClock>,
-}
-
-impl SqliteBench {
-    fn new() -> Self {
-        // In memory where that can be: what is looked at here is order, not the disk.
-        let memory = std::path::Path::new("/dev/shm");
-        let folder = if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() };
-        Self { folder: folder.unwrap(), clock: Arc::new(HandClock(AtomicI64::new(T0.as_millis()))) }
-    }
-
-    fn settings(&self) -> SqliteSettings {
-        SqliteSettings { path: self.folder.path().join("calls.db") }
-    }
-}
-
-fn routes(tickets: TicketMode) -> Routes {
-    let other = Route { zammad: "sales".into(), applications: vec!["Sales".to_owned()], tickets };
-    let all = Route { zammad: "default".into(), applications: Vec::new(), tickets };
-    Routes { routes: vec![other, all] }
-}
-
-#[async_trait]
-impl StoreBench for SqliteBench {
-    async fn open(&self, tickets: TicketMode) -> Arc<dyn CallStore> {
-        Arc::new(SqliteStore::open(&self.settings(), routes(tickets), self.clock.clone()).await.unwrap())
-    }
-
-    fn clock(&self) -> &HandClock {
-        &self.clock
-    }
-}
+use crate::bench::{LEASE, StoreBench, T0, delivered, drain, fact, report, take, with_call_id};
 
 macro_rules! suite {
     ($($name:ident),* $(,)?) => {
@@ -86,8 +18,18 @@ macro_rules! suite {
             $(
                 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
                 async fn $name() {
-                    super::$name(&super::SqliteBench::new()).await;
+                    super::$name(&crate::bench::SqliteBench::new()).await;
                 }
+            )*
+        }
+
+        /// One server for all of them: it takes longer to start than all of them to run.
+        #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+        async fn postgres() {
+            let server = codex_e2e::postgres::PostgresServer::start().unwrap();
+            $(
+                println!("{}", stringify!($name));
+                $name(&crate::postgres::PostgresBench::new(&server, stringify!($name))).await;
             )*
         }
     };
@@ -110,45 +52,6 @@ suite!(
     what_was_committed_is_there_after_a_restart,
     many_commits_at_once_are_all_answered,
 );
-
-fn fact(call_sid: &str, status: CallStatus) -> CallFact {
-    let mut fact = CallFact::new(FactSource::StatusHook, T0);
-    fact.call_sid = Some(call_sid.to_owned());
-    fact.status = Some(status);
-    fact
-}
-
-fn with_call_id(call_sid: &str, call_id: &str, status: CallStatus) -> CallFact {
-    CallFact { sip_call_id: Some(call_id.to_owned()), ..fact(call_sid, status) }
-}
-
-async fn take(store: &dyn CallStore, channel: Channel, limit: usize, now: UnixMillis) -> Taken {
-    let request = TakeDue { zammad: "default".into(), channel, limit, now, lease_for: LEASE };
-    store.take_due(request).await.unwrap()
-}
-
-fn delivered() -> Outcome {
-    Outcome::Delivered { also: StepSet::EMPTY, answer: None, ticket: None }
-}
-
-async fn report(store: &dyn CallStore, due: &DueDelivery, outcome: Outcome) -> bool {
-    store.report(DeliveryReport { lease: due.lease, step: due.step, at: T0, outcome }).await.unwrap()
-}
-
-/// Takes and acknowledges until nothing is due; what was told, in order.
-async fn drain(store: &dyn CallStore, channel: Channel, now: UnixMillis) -> Vec<(RecordId, Step)> {
-    let mut told = Vec::new();
-    loop {
-        let taken = take(store, channel, 10, now).await;
-        if taken.deliveries.is_empty() {
-            return told;
-        }
-        for due in taken.deliveries {
-            assert!(report(store, &due, delivered()).await);
-            told.push((due.lease.record, due.step));
-        }
-    }
-}
 
 async fn both_sources_of_a_call_make_one_record(bench: &dyn StoreBench) {
     let store = bench.open(TicketMode::Off).await;
@@ -314,6 +217,13 @@ async fn the_shelf_holds_what_failed_until_it_is_replayed_or_discarded(bench: &d
     assert!(drain(&*store, Channel::CallerLog, now).await.is_empty());
     let steps = store.call(due.lease.record).await.unwrap().unwrap().lanes.remove(0).steps;
     assert!(steps.iter().all(|step| step.state == StepState::Discarded), "{steps:?}");
+
+    // What stays there goes with its record when that is old, and is told of.
+    store.commit(fact("d", CallStatus::Completed)).await.unwrap();
+    let due = take(&*store, Channel::CallerLog, 1, T0).await.deliveries.remove(0);
+    assert!(report(&*store, &due, Outcome::Shelved { fault: "HTTP 422".to_owned() }).await);
+    let swept = store.sweep(now, 10).await.unwrap();
+    assert_eq!(swept, Swept { records: 4, dead_letters: 1 });
 }
 
 async fn calls_go_to_the_zammad_of_their_application(bench: &dyn StoreBench) {
@@ -322,7 +232,14 @@ async fn calls_go_to_the_zammad_of_their_application(bench: &dyn StoreBench) {
     let sales = store.commit(sales).await.unwrap().record;
     let other = store.commit(fact("b", CallStatus::Trying)).await.unwrap().record;
     assert_eq!(drain(&*store, Channel::CallerLog, T0).await, [(other, Step::NewCall)]);
-    let request = TakeDue { zammad: "sales".into(), channel: Channel::CallerLog, limit: 9, now: T0, lease_for: LEASE };
+    let request = TakeDue {
+        zammad: "sales".into(),
+        channel: Channel::CallerLog,
+        limit: 9,
+        at_once: 100,
+        now: T0,
+        lease_for: LEASE,
+    };
     let taken = store.take_due(request).await.unwrap();
     assert_eq!(taken.deliveries.iter().map(|due| due.lease.record).collect::<Vec<_>>(), [sales]);
 }
@@ -376,15 +293,15 @@ async fn calls_without_an_end_are_closed_and_old_ones_deleted(bench: &dyn StoreB
     assert_eq!(record.end.as_ref().map(|end| (end.cause, end.at)), Some((EndCause::NeverEnded, later)));
     // Not before Zammad knows.
     let end = later + Duration::from_secs(1);
-    assert_eq!(store.sweep(end, 10).await.unwrap(), 0);
+    assert_eq!(store.sweep(end, 10).await.unwrap(), Swept::default());
     let told = drain(&*store, Channel::CallerLog, later).await;
     assert_eq!(told.iter().filter(|(id, _)| *id == orphan).count(), 2);
     // The end that comes after all puts the record right and is told to nobody.
     store.commit(fact("a", CallStatus::Completed)).await.unwrap();
     assert!(drain(&*store, Channel::CallerLog, later).await.is_empty());
     assert_eq!(store.call(open).await.unwrap().unwrap().record.end.unwrap().cause, EndCause::NormalClearing);
-    assert_eq!(store.sweep(T0, 10).await.unwrap(), 0);
-    assert_eq!(store.sweep(end, 10).await.unwrap(), 2);
+    assert_eq!(store.sweep(T0, 10).await.unwrap(), Swept::default());
+    assert_eq!(store.sweep(end, 10).await.unwrap(), Swept { records: 2, dead_letters: 0 });
     assert_eq!(store.call(open).await.unwrap(), None);
     assert!(store.commit(fact("a", CallStatus::Trying)).await.unwrap().new_record);
 }
@@ -487,242 +404,4 @@ async fn many_commits_at_once_are_all_answered(bench: &dyn StoreBench) {
         begun += 1;
     }
     assert_eq!(begun, 100);
-}
-
-// ---- SQLite alone ----
-
-#[tokio::test]
-async fn a_second_bridge_on_the_same_file_is_refused() {
-    let bench = SqliteBench::new();
-    let store = bench.open(TicketMode::Off).await;
-    let second = SqliteStore::open(&bench.settings(), routes(TicketMode::Off), bench.clock.clone()).await;
-    assert!(matches!(second, Err(Error::StoreInUse { .. })));
-    store.close().await;
-    drop(bench.open(TicketMode::Off).await);
-}
-
-#[tokio::test]
-async fn a_file_that_is_no_store_is_told_from_one_of_a_newer_program() {
-    let bench = SqliteBench::new();
-    std::fs::write(
-        bench.settings().path,
-        b"This is no database, but it is long enough to look like one to somebody.\n".repeat(50),
-    )
-    .unwrap();
-    let opened = SqliteStore::open(&bench.settings(), routes(TicketMode::Off), bench.clock.clone()).await;
-    assert!(matches!(&opened, Err(Error::StoreDamaged { .. })), "{opened:?}");
-
-    let bench = SqliteBench::new();
-    bench.open(TicketMode::Off).await.close().await;
-    let mut file = std::fs::read(bench.settings().path).unwrap();
-    // The user version stands at byte 60 of the header, https://www.sqlite.org/fileformat.html#database_header.
-    file[60..64].copy_from_slice(&99_u32.to_be_bytes());
-    std::fs::write(bench.settings().path, file).unwrap();
-    let opened = SqliteStore::open(&bench.settings(), routes(TicketMode::Off), bench.clock.clone()).await;
-    assert_eq!(opened.err(), Some(Error::StoreTooNew { found: 99, known: 1 }));
-}
-
-#[tokio::test]
-async fn nothing_of_a_forgotten_client_is_left_in_the_files() {
-    let bench = SqliteBench::new();
-    let store = bench.open(TicketMode::Off).await;
-    for number in 0..200 {
-        let data = CustomerData::new("webcall").client_id("user_12345").client_name("Erna Musterfrau");
-        let fact = CallFact { customer_data: Some(data), ..fact(&format!("sid-{number}"), CallStatus::Completed) };
-        store.commit(fact).await.unwrap();
-    }
-    // Zammad's answers and faults name people too.
-    let mut due = take(&*store, Channel::CallerLog, 2, T0).await.deliveries;
-    let answer = Some(r#"{"action":"redirect","to":"+74951234567"}"#.to_owned());
-    assert!(report(&*store, &due.remove(0), Outcome::Delivered { also: StepSet::EMPTY, answer, ticket: None }).await);
-    let fault = "HTTP 422: erna@example.com".to_owned();
-    assert!(report(&*store, &due.remove(0), Outcome::Shelved { fault }).await);
-    let holds = |needle: &str| {
-        std::fs::read_dir(bench.folder.path()).unwrap().any(|entry| {
-            let bytes = std::fs::read(entry.unwrap().path()).unwrap();
-            bytes.windows(needle.len()).any(|window| window == needle.as_bytes())
-        })
-    };
-    assert!(holds("Erna Musterfrau"));
-    assert_eq!(store.forget("user_12345").await.unwrap().calls, 200);
-    assert!(!holds("Erna Musterfrau"));
-    assert!(!holds("user_12345"));
-    assert!(!holds("+74951234567") && !holds("erna@example.com"));
-    // What an erasure before could not empty, the next one does, though it finds nobody.
-    store.commit(fact("sid-late", CallStatus::Trying)).await.unwrap();
-    let log = bench.folder.path().join("calls.db-wal");
-    assert!(std::fs::metadata(&log).unwrap().len() > 0);
-    assert_eq!(store.forget("user_12345").await.unwrap().calls, 0);
-    assert_eq!(std::fs::metadata(&log).unwrap().len(), 0);
-    store.close().await;
-}
-
-#[tokio::test]
-async fn a_record_that_cannot_be_read_is_shelved_and_stops_nobody() {
-    let bench = SqliteBench::new();
-    let store = bench.open(TicketMode::Off).await;
-    let broken = store.commit(fact("a", CallStatus::Completed)).await.unwrap().record;
-    let sound = store.commit(fact("b", CallStatus::Trying)).await.unwrap().record;
-    store.close().await;
-    let file = sqlx::sqlite::SqliteConnectOptions::new().filename(bench.settings().path);
-    let mut connection = sqlx::ConnectOptions::connect(&file).await.unwrap();
-    sqlx::query("UPDATE call SET record = '[]' WHERE id = ?").bind(broken.0).execute(&mut connection).await.unwrap();
-    sqlx::Connection::close(connection).await.unwrap();
-    let store = bench.open(TicketMode::Off).await;
-    assert_eq!(drain(&*store, Channel::CallerLog, T0).await, [(sound, Step::NewCall)]);
-    let backlog = store.backlog().await.unwrap();
-    assert_eq!(backlog.zammads.iter().map(|z| (z.lanes_pending, z.lanes_shelved)).collect::<Vec<_>>(), [(0, 1)]);
-    store.close().await;
-}
-
-// ---- The model ----
-
-/// What the model knows of a call: which facts were acknowledged, and which may be there.
-#[derive(Debug, Clone, Default)]
-struct ModelCall {
-    sure: Vec<CallStatus>,
-    maybe: Vec<CallStatus>,
-    told: Vec<Step>,
-    /// Reports whose answer had not come when everything was cut off: they may be on disk.
-    telling: Vec<Step>,
-}
-
-const STATUSES: [CallStatus; 5] =
-    [CallStatus::Trying, CallStatus::Ringing, CallStatus::InProgress, CallStatus::Completed, CallStatus::NoAnswer];
-
-enum Event {
-    Asked(usize, CallStatus),
-    Committed(usize, CallStatus),
-    Telling(usize, Step),
-    Told(usize, Step),
-}
-
-/// Random facts and deliveries, many at once, in processes that end at any moment: what was acknowledged is delivered in
-/// the end, each step once if its report was acknowledged, and always in order.
-#[test]
-fn the_store_keeps_to_the_model_whenever_it_is_cut_off() {
-    for seed in 0..4 {
-        run_model(seed);
-    }
-}
-
-fn run_model(seed: u64) {
-    const CALLS: u64 = 20;
-    const LIVES: u64 = 6;
-    let mut random = SeededRandom::new(seed);
-    let bench = Arc::new(SqliteBench::new());
-    let mut model = vec![ModelCall::default(); usize::try_from(CALLS).unwrap()];
-    for life in 0..=LIVES {
-        let last = life == LIVES;
-        bench.clock.forward(LEASE * 2);
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-        let (events, seen) = mpsc::channel();
-        let store = runtime.block_on(bench.open(TicketMode::Off));
-        if !last {
-            for _ in 0..4 {
-                let mut random = SeededRandom::new(random.below(u64::MAX));
-                let (store, events) = (store.clone(), events.clone());
-                runtime.spawn(async move {
-                    loop {
-                        let call = usize::try_from(random.below(CALLS)).unwrap();
-                        let status = STATUSES[usize::try_from(random.below(5)).unwrap()];
-                        events.send(Event::Asked(call, status)).unwrap();
-                        let fact = with_call_id(&format!("sid-{call}"), &format!("id-{call}"), status);
-                        if store.commit(fact).await.is_err() {
-                            return;
-                        }
-                        events.send(Event::Committed(call, status)).unwrap();
-                    }
-                });
-            }
-        }
-        let deliverer = {
-            let mut random = SeededRandom::new(random.below(u64::MAX));
-            let (store, events, bench) = (store.clone(), events.clone(), bench.clone());
-            runtime.spawn(async move {
-                loop {
-                    let taken = take(&*store, Channel::CallerLog, 3, bench.clock.now()).await;
-                    if taken.deliveries.is_empty() {
-                        if last {
-                            return;
-                        }
-                        tokio::task::yield_now().await;
-                    }
-                    for due in taken.deliveries {
-                        let outcome = match random.below(4) {
-                            0 => Outcome::Retry {
-                                at: bench.clock.now(),
-                                fault: "no".to_owned(),
-                                counts: true,
-                                uncertain: false,
-                                renewed: false,
-                            },
-                            1 if !last => Outcome::Released,
-                            _ => delivered(),
-                        };
-                        let told = matches!(outcome, Outcome::Delivered { .. });
-                        let report = DeliveryReport { lease: due.lease, step: due.step, at: T0, outcome };
-                        let call = due.record.call_sid.as_deref().unwrap().strip_prefix("sid-").unwrap();
-                        let call = call.parse().unwrap();
-                        if told {
-                            events.send(Event::Telling(call, due.step)).unwrap();
-                        }
-                        let Ok(counted) = store.report(report).await else { return };
-                        assert!(counted, "nobody else holds the lease");
-                        if told {
-                            events.send(Event::Told(call, due.step)).unwrap();
-                        }
-                    }
-                }
-            })
-        };
-        drop(events);
-        let mut take_in = |event: Event| match event {
-            Event::Asked(call, status) => model[call].maybe.push(status),
-            Event::Committed(call, status) => model[call].sure.push(status),
-            Event::Telling(call, step) => model[call].telling.push(step),
-            Event::Told(call, step) => {
-                model[call].telling.retain(|telling| *telling != step);
-                model[call].told.push(step);
-            }
-        };
-        if last {
-            runtime.block_on(deliverer).unwrap();
-            runtime.block_on(store.close());
-        } else {
-            // Cut off after a random number of things that happened, wherever everything is then.
-            for event in seen.iter().take(usize::try_from(50 + random.below(300)).unwrap()) {
-                take_in(event);
-            }
-        }
-        drop(store);
-        runtime.shutdown_timeout(Duration::from_secs(10));
-        seen.iter().for_each(take_in);
-    }
-    for (number, call) in model.iter().enumerate() {
-        // A step whose acknowledgement was cut off may come once more, from the process after.
-        assert!(call.told.is_sorted(), "seed {seed}, call {number}: {call:?}");
-        let told = |step| call.told.contains(&step);
-        let on_disk = |step| told(step) || call.telling.contains(&step);
-        let sure = |status| call.sure.contains(&status);
-        let maybe = |status| call.maybe.contains(&status);
-        if sure(CallStatus::Trying) || sure(CallStatus::Ringing) {
-            assert!(on_disk(Step::NewCall), "seed {seed}, call {number}: {call:?}");
-        }
-        if sure(CallStatus::Completed) || sure(CallStatus::NoAnswer) {
-            assert!(on_disk(Step::Hangup), "seed {seed}, call {number}: {call:?}");
-        }
-        if sure(CallStatus::InProgress) && !maybe(CallStatus::NoAnswer) {
-            assert!(on_disk(Step::Answer), "seed {seed}, call {number}: {call:?}");
-        }
-        assert!(!told(Step::NewCall) || !call.maybe.is_empty(), "seed {seed}, call {number}: {call:?}");
-        assert!(
-            !told(Step::Hangup) || maybe(CallStatus::Completed) || maybe(CallStatus::NoAnswer),
-            "seed {seed}, call {number}: {call:?}"
-        );
-        for step in [Step::NewCall, Step::Answer, Step::Hangup] {
-            let times = call.told.iter().filter(|told| **told == step).count();
-            assert!(times <= 1, "seed {seed}, call {number}: {step:?} acknowledged {times} times");
-        }
-    }
 }
