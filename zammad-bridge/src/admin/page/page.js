@@ -18,7 +18,7 @@ const TEXTS = {
     askTitle: 'Give up what Zammad refused?', askOne: 'Zammad will never be told of it. The call stays in the bridge’s own list.',
     askAll: 'Zammad will never be told of any of these. The calls stay in the bridge’s own list.',
     replayed: 'Tried again', discarded: 'Given up', time: 'Time', from: 'From', to: 'To, as the agent sees it', state: 'State', more: 'Older calls',
-    metrics: 'Metrics', readiness: 'Readiness', noCalls: 'No calls yet. Point an application’s hooks at the bridge, and they appear here.',
+    metrics: 'Metrics', readiness: 'Readiness', notListed: 'The calls cannot be listed at the moment.', noCalls: 'No calls yet. Point an application’s hooks at the bridge, and they appear here.',
     noLive: 'Nobody is calling at the moment.', noPending: 'Zammad has been told everything.', noShelved: 'No dead letters.', noFound: 'No call of this name.',
     ringing: 'ringing', voicebot: 'voicebot', person: 'person', missed: 'missed', ended: 'ended',
     record: 'Record', course: 'Course', delivery: 'Zammad', names: 'Names',
@@ -44,7 +44,7 @@ const TEXTS = {
     askTitle: 'Отказаться от отправки?', askOne: 'Zammad об этом никогда не узнает. Звонок останется в списке моста.',
     askAll: 'Zammad ни об одном из них никогда не узнает. Звонки останутся в списке моста.',
     replayed: 'Отправлено повторно', discarded: 'Отправка отменена', time: 'Время', from: 'От кого', to: 'Кому, как видит оператор', state: 'Состояние', more: 'Более ранние',
-    metrics: 'Метрики', readiness: 'Готовность', noCalls: 'Звонков ещё не было. Направьте хуки приложения на мост, и они появятся здесь.',
+    metrics: 'Метрики', readiness: 'Готовность', notListed: 'Сейчас список звонков недоступен.', noCalls: 'Звонков ещё не было. Направьте хуки приложения на мост, и они появятся здесь.',
     noLive: 'Сейчас никто не звонит.', noPending: 'Zammad знает обо всём.', noShelved: 'Непринятых нет.', noFound: 'Такого звонка нет.',
     ringing: 'вызов', voicebot: 'голосовой бот', person: 'оператор', missed: 'пропущен', ended: 'завершён',
     record: 'Запись', course: 'Ход звонка', delivery: 'Zammad', names: 'Имена',
@@ -63,7 +63,7 @@ const store = (key, value) => { try { localStorage.setItem(key, value); } catch 
 
 let lang = stored('lang') || (navigator.languages.some(l => l.startsWith('ru')) ? 'ru' : 'en');
 let theme = stored('theme') || 'auto';
-let filter = 'all', name = '', csrf = null, stream = null, retry = 0, connection = 'wait', asked = 0;
+let filter = 'all', name = '', csrf = null, stream = null, retry = 0, connection = 'wait', asked = 0, unlisted = false;
 let samples = [], health = null, next = null;
 const calls = new Map(), open = new Set();
 const t = key => TEXTS[lang][key] ?? key;
@@ -327,7 +327,7 @@ function drawCalls() {
   $('rows').replaceChildren(...list.map(call => rowOf(call)));
   if (active) $(active)?.querySelector('button')?.focus();
   $('none').hidden = list.length > 0;
-  $('none').textContent = name ? t('noFound') : t({all: 'noCalls', live: 'noLive', pendingFilter: 'noPending', shelvedFilter: 'noShelved'}[filter]);
+  $('none').textContent = unlisted ? t('notListed') : name ? t('noFound') : t({all: 'noCalls', live: 'noLive', pendingFilter: 'noPending', shelvedFilter: 'noShelved'}[filter]);
   $('more').hidden = next === null;
   $('all-letters').hidden = filter !== 'shelvedFilter' || !list.length;
 }
@@ -336,7 +336,9 @@ async function load(older = false) {
   const query = [FILTERS[filter], `limit=${PAGE}`, name && `name=${encodeURIComponent(name)}`, older && next !== null && `before=${next}`].filter(Boolean).join('&');
   try {
     const answer = await ask(`/v1/calls?${query}`);
-    if (!answer.ok) return;
+    if (mine !== asked) return;
+    unlisted = !answer.ok;
+    if (unlisted) { drawCalls(); return; }
     const page = await answer.json();
     if (mine !== asked) return;
     if (!older) calls.clear();

@@ -46,7 +46,7 @@ impl Widget {
     fn allowed(&self, headers: &HeaderMap) -> Option<HeaderValue> {
         let origin = headers.get(header::ORIGIN)?;
         let text = origin.to_str().ok()?.to_ascii_lowercase();
-        self.settings.origins.iter().any(|own| *own == text).then(|| origin.clone())
+        self.settings.origins.contains(&text).then(|| origin.clone())
     }
 
     /// Where a request comes from: behind a proxy, what the proxy next to us says.
@@ -56,7 +56,7 @@ impl Widget {
         if !self.settings.behind_proxy {
             return Place::of(peer, headers);
         }
-        let forwarded = headers.get_all("x-forwarded-for").iter().last().and_then(|value| value.to_str().ok());
+        let forwarded = headers.get_all("x-forwarded-for").iter().next_back().and_then(|value| value.to_str().ok());
         let said = forwarded.and_then(|list| list.rsplit(',').next()?.trim().parse::<IpAddr>().ok());
         Place::of(said.map(|ip| SocketAddr::new(ip, 0)).or(peer), headers)
     }

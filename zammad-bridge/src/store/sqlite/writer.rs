@@ -64,12 +64,12 @@ impl Ledger for Writer {
 
     async fn change_shelf(&mut self, shelf: Shelf, change: ShelfChange, now: UnixMillis) -> Result<u64> {
         let result = self.try_change_shelf(shelf, |lane| change.apply(lane, now)).await;
-        self.judged_if(|count| *count > 0, "change what is on the shelf", result)
+        self.judged_if(|changed| *changed > 0, "change what is on the shelf", result)
     }
 
     async fn reap(&mut self, silent_since: UnixMillis, now: UnixMillis, limit: usize) -> Result<u64> {
         let result = self.try_reap(silent_since, now, limit).await;
-        self.judged_if(|count| *count > 0, "close calls without an end", result)
+        self.judged_if(|closed| *closed > 0, "close calls without an end", result)
     }
 
     async fn sweep(&mut self, ended_before: UnixMillis, limit: usize) -> Result<Swept> {
@@ -77,14 +77,14 @@ impl Ledger for Writer {
         self.judged_if(|swept| swept.records > 0, "delete old calls", result)
     }
 
-    async fn forget(&mut self, client_id: &str) -> Result<Forgotten> {
-        let result = self.try_forget(client_id).await;
-        self.judged("erase a client's data", result)
-    }
-
     async fn probe(&mut self) -> Result<()> {
         let result = self.try_probe().await;
         self.judged("write a mark", result)
+    }
+
+    async fn forget(&mut self, client_id: &str) -> Result<Forgotten> {
+        let result = self.try_forget(client_id).await;
+        self.judged("erase a client's data", result)
     }
 
     async fn close(mut self) {
@@ -148,14 +148,6 @@ impl Writer {
         }
     }
 
-    /// Writes the mark of the schema's version again, which is a page of the file and a line of its log.
-    async fn try_probe(&mut self) -> Result<(), sqlx::Error> {
-        let mut transaction = begin(&mut self.connection, &self.shared.path).await?;
-        let mark = format!("PRAGMA user_version = {SCHEMA_VERSION}");
-        transaction.execute(sqlx::AssertSqlSafe(mark)).await?;
-        transaction.commit().await
-    }
-
     fn judged<T>(&self, action: &'static str, result: Result<T, sqlx::Error>) -> Result<T> {
         let result = result.map_err(|error| fault(action, &error));
         self.judge(&result);
@@ -173,6 +165,14 @@ impl Writer {
             Ok(done) if !wrote(&done) => Ok(done),
             result => self.judged(action, result),
         }
+    }
+
+    /// Writes the mark of the schema's version again, which is a page of the file and a line of its log.
+    async fn try_probe(&mut self) -> Result<(), sqlx::Error> {
+        let mut transaction = begin(&mut self.connection, &self.shared.path).await?;
+        let mark = format!("PRAGMA user_version = {SCHEMA_VERSION}");
+        transaction.execute(sqlx::AssertSqlSafe(mark)).await?;
+        transaction.commit().await
     }
 
     async fn try_change_shelf(&mut self, shelf: Shelf, change: impl Fn(&mut Lane) -> bool) -> Result<u64, sqlx::Error> {
