@@ -262,7 +262,18 @@ async fn kill_rounds(rounds: u32, seed: u64) {
         zammad.rows_made() == acknowledged.len() as u64
             && zammad.rows().iter().all(|row| row.state == CallState::Hangup)
     };
-    wait(&zammad, &bridge, "all that was acknowledged is told", all_over).await;
+    if tokio::time::timeout(DEADLINE, zammad.wait_until(all_over)).await.is_err() {
+        let missing: Vec<&String> = acknowledged.iter().filter(|call_id| !has_ended(&zammad, call_id)).collect();
+        let mut known = Vec::new();
+        for call_id in missing.iter().take(3) {
+            known.push(admin_get(&bridge, &format!("/v1/calls?name={call_id}")).await);
+        }
+        panic!(
+            "{} acknowledged, {} rows, not over: {missing:?}, of which the bridge knows {known:#?}",
+            acknowledged.len(),
+            zammad.rows_made()
+        );
+    }
 
     let mut seen: HashMap<(String, String), u64> = HashMap::new();
     let mut order: HashMap<String, Vec<String>> = HashMap::new();
@@ -280,6 +291,7 @@ async fn kill_rounds(rounds: u32, seed: u64) {
     }
     let repeats: u64 = seen.values().map(|times| times - 1).sum();
     let allowed = u64::from(rounds) * CONCURRENCY as u64;
+    println!("{} calls, none lost, {repeats} repeats of {allowed} allowed in {rounds} kills", acknowledged.len());
     assert!(repeats <= allowed, "{repeats} repeats in {rounds} rounds");
     assert!(zammad.counts().most_at_once <= 2 * CONCURRENCY, "{:?}", zammad.counts());
 }

@@ -114,6 +114,17 @@ enum Command {
         #[arg(long, value_name = "ID")]
         client_id: String,
     },
+    /// Move everything from a file into a PostgreSQL database that several bridges share, with no loss and nothing told
+    /// twice. Start the bridges on the database, stop the one on the file, then run this.
+    Migrate {
+        /// The file, as BRIDGE_DATABASE_URL named it: sqlite:///var/lib/zammad-bridge/calls.db
+        #[arg(long, value_name = "URL")]
+        from: String,
+        /// The database: postgres://user:password@host/database. By default BRIDGE_DATABASE_URL, which keeps the password
+        /// off the command line.
+        #[arg(long, value_name = "URL")]
+        to: Option<String>,
+    },
     /// Write records to standard output, one JSON object a line, the youngest first.
     Export {
         /// Of this client alone.
@@ -158,6 +169,7 @@ pub(crate) fn run(arguments: Arguments) -> Result<bool> {
             Command::Status { json } => records::status(&settings, json).await,
             Command::Replay { record } => records::replay(&settings, record).await,
             Command::Forget { client_id } => records::forget(&settings, client_id).await,
+            Command::Migrate { from, to } => records::migrate(&settings, &from, to.as_deref()).await,
             Command::Export { client_id } => records::export(&settings, client_id).await,
         }
     })

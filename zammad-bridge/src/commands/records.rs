@@ -1,10 +1,13 @@
 //! `status`, `replay`, `forget` and `export`: what is in the call book, and what can be done about it.
 
 use std::io::{self, Write};
+use std::sync::Arc;
 
+use codex_zammad_bridge::clock::SystemClock;
 use codex_zammad_bridge::config::Settings;
 use codex_zammad_bridge::control::{ExportRequest, ForgetRequest, ReplayRequest};
-use codex_zammad_bridge::store::RecordId;
+use codex_zammad_bridge::delivery::ZammadSettings;
+use codex_zammad_bridge::store::{self, DatabaseSettings, PostgresSettings, RecordId, Routes, SqliteSettings};
 use codex_zammad_bridge::{Error, Result};
 use serde_json::Value;
 
@@ -18,6 +21,27 @@ pub(super) fn say(line: impl std::fmt::Display) -> Result<()> {
 #[expect(clippy::needless_pass_by_value, reason = "the form that map_err wants")]
 fn unwritten(error: io::Error) -> Error {
     Error::Control { problem: format!("its output cannot be written: {error}") }
+}
+
+/// Moves a file into a database. Whether all of it could be read.
+pub(super) async fn migrate(settings: &Settings, from: &str, to: Option<&str>) -> Result<bool> {
+    let from = SqliteSettings::from_url(from)?;
+    let to = match (to, &settings.database) {
+        (Some(url), _) => PostgresSettings::from_url(url)?,
+        (None, DatabaseSettings::Postgres(database)) => (**database).clone(),
+        (None, DatabaseSettings::Sqlite(_)) => {
+            let problem = "--to is missing, and BRIDGE_DATABASE_URL names no postgres: database".to_owned();
+            return Err(Error::Control { problem });
+        }
+    };
+    let routes = Routes { routes: settings.zammads.iter().map(ZammadSettings::route).collect() };
+    let moved = store::migrate(&from, &to, routes, Arc::new(SystemClock)).await?;
+    say(format_args!("{} calls are in {} now.", moved.records, to.place()))?;
+    if moved.unreadable > 0 {
+        say(format_args!("{} calls cannot be read and stayed behind.", moved.unreadable))?;
+    }
+    say(format_args!("The file is {} now; delete it when nobody misses anything.", moved.moved_to.display()))?;
+    Ok(moved.unreadable == 0)
 }
 
 /// Whether nothing waits on the dead-letter shelf and the store works.

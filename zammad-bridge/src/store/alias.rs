@@ -61,10 +61,13 @@ impl AliasKey {
 
     /// The names of a record, as far as it knows them.
     pub(crate) fn all_of(id: RecordId, record: &CallRecord) -> Vec<Self> {
+        Self::names_of(record).chain(Self::of_given_tag(id, record)).collect()
+    }
+
+    /// Those of the names that are nobody else's.
+    pub(crate) fn names_of(record: &CallRecord) -> impl Iterator<Item = Self> {
         let sids = record.call_sid.iter().chain(record.legs.iter().map(|leg| &leg.call_sid));
-        let names =
-            sids.map(|sid| Self::call_sid(sid)).chain(record.sip_call_id.iter().map(|id| Self::sip_call_id(id)));
-        names.chain(Self::of_given_tag(id, record)).collect()
+        sids.map(|sid| Self::call_sid(sid)).chain(record.sip_call_id.iter().map(|id| Self::sip_call_id(id)))
     }
 
     /// The name that is needed to find a record by the tag that its caller gave it.

@@ -103,6 +103,54 @@ impl<'a> Batch<'a> {
         Committed { record: id, repeat, new_record }
     }
 
+    /// Takes a record in that another store has kept, with its lanes. One of the same call takes it up: facts of a call
+    /// may have gone to both.
+    pub(crate) fn take_in(&mut self, record: CallRecord, lanes: Vec<Lane>) {
+        let names: Vec<AliasKey> = AliasKey::names_of(&record).collect();
+        let is_other = |known: &CallRecord| {
+            known.call_sid.is_some() && record.call_sid.is_some() && known.call_sid != record.call_sid
+        };
+        let known = names.iter().find_map(|name| self.by_alias(*name));
+        let known = known.filter(|id| !self.record(*id).is_some_and(is_other));
+        let id = known.unwrap_or_else(|| self.new_id());
+        let page = self.pages.entry(id).or_insert_with(|| Page::loaded(None));
+        page.record_changed = true;
+        page.lanes_changed = vec![Channel::CallerLog, Channel::Ticket];
+        // What Zammad knows a call by is what it was told first.
+        let told = lanes.iter().any(|lane| !lane.done.is_empty());
+        let (mut base, rest) = match page.record.take() {
+            Some(own) if told => (record, Some(own)),
+            Some(own) => (own, Some(record)),
+            None => (record, None),
+        };
+        if let Some(rest) = rest {
+            base.absorb(rest);
+        }
+        let given_tag = AliasKey::of_given_tag(id, &base);
+        page.record = Some(base);
+        for mut lane in lanes {
+            lane.record = id;
+            match page.lanes.iter_mut().find(|own| own.channel == lane.channel) {
+                Some(own) => own.merge(lane, self.now),
+                None => page.lanes.push(lane),
+            }
+        }
+        for name in names {
+            if self.by_alias(name).is_none() {
+                self.new_aliases.insert(name, id);
+            }
+        }
+        self.new_aliases.extend(given_tag.map(|name| (name, id)));
+        self.changes.push(StoreChange { record: id, kind: ChangeKind::Begun });
+        self.due = true;
+        self.plan(id);
+    }
+
+    fn new_id(&mut self) -> RecordId {
+        self.begun += 1;
+        RecordId(self.ids.next().expect("as many identities as facts"))
+    }
+
     /// Closes a call whose end never came. Whether it was open.
     pub(crate) fn reap(&mut self, id: RecordId) -> bool {
         let fact = CallFact::new(crate::call_book::FactSource::Reaper, self.now);
@@ -182,8 +230,7 @@ impl<'a> Batch<'a> {
     }
 
     fn begin(&mut self, fact: &CallFact) -> RecordId {
-        let id = RecordId(self.ids.next().expect("as many identities as facts"));
-        self.begun += 1;
+        let id = self.new_id();
         let taken = fact.sip_call_id.as_deref().is_some_and(|call_id| {
             !fact.is_of_dialled_leg() && self.by_alias(AliasKey::sip_call_id(call_id)).is_some()
         });

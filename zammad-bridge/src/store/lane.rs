@@ -146,6 +146,22 @@ impl Lane {
         true
     }
 
+    /// Takes in what another store knows of this lane: what either has told is told.
+    pub(crate) fn merge(&mut self, other: Self, now: UnixMillis) {
+        self.done = self.done.union(other.done);
+        self.discarded = self.discarded.union(other.discarded);
+        self.shelved = self.shelved.union(other.shelved).minus(self.done);
+        self.wanted = self.wanted.union(other.wanted);
+        self.uncertain |= other.uncertain;
+        self.renewed |= other.renewed;
+        self.delivered_at = self.delivered_at.max(other.delivered_at);
+        self.fault = self.fault.take().or(other.fault);
+        self.answer = self.answer.take().or(other.answer);
+        self.ticket = self.ticket.or(other.ticket);
+        let next = self.next_step();
+        self.due = next.map(|_| self.due.into_iter().chain(other.due).max().unwrap_or(now));
+    }
+
     /// Removes what may say who called: Zammad's answer, which can be a number to forward to, and a fault's text.
     pub(crate) fn forget_people(&mut self) {
         self.answer = None;

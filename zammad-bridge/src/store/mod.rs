@@ -11,6 +11,7 @@ mod batch;
 mod database;
 mod group_commit;
 mod lane;
+mod migrate;
 mod postgres;
 mod routes;
 mod sqlite;
@@ -23,6 +24,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::{broadcast, watch};
 
 pub use self::database::DatabaseSettings;
+pub use self::migrate::{Migrated, migrate};
 pub use self::postgres::{PostgresSettings, PostgresStore, is_postgres_url};
 pub use self::routes::{Route, Routes};
 pub use self::sqlite::{SqliteSettings, SqliteStore};

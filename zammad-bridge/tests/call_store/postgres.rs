@@ -7,11 +7,16 @@ use std::time::Duration;
 use async_trait::async_trait;
 use codex_e2e::postgres::PostgresServer;
 use codex_zammad_bridge::Error;
-use codex_zammad_bridge::call_book::{CallFact, CallStatus, Channel, FactSource, Step, TicketMode};
-use codex_zammad_bridge::store::{CallStore, PostgresSettings, PostgresStore, StoreHealth, TakeDue, Taken};
+use codex_zammad_bridge::call_book::{CallFact, CallStatus, Channel, FactSource, Step, StepSet, TicketMode};
+use codex_zammad_bridge::store::{
+    CallQuery, CallStore, Outcome, PostgresSettings, PostgresStore, SqliteSettings, StoreHealth, TakeDue, Taken,
+    TicketId,
+};
 use sqlx::{Connection as _, PgConnection};
 
-use crate::bench::{HandClock, LEASE, StoreBench, T0, delivered, drain, fact, report, routes, take, with_call_id};
+use crate::bench::{
+    HandClock, LEASE, SqliteBench, StoreBench, T0, delivered, drain, fact, report, routes, take, with_call_id,
+};
 
 /// A database of its own.
 pub(crate) struct PostgresBench {
@@ -83,6 +88,63 @@ async fn replicas_share_calls_and_deliveries() {
     what_a_dead_replica_had_is_taken_over_and_its_reports_count_no_more(&PostgresBench::new(&server, "dead")).await;
     replicas_hear_of_each_other(&PostgresBench::new(&server, "bell")).await;
     a_newer_schema_is_refused(&PostgresBench::new(&server, "newer")).await;
+    a_file_moves_into_the_database_and_nothing_is_told_twice(&PostgresBench::new(&server, "migrate")).await;
+}
+
+async fn a_file_moves_into_the_database_and_nothing_is_told_twice(bench: &PostgresBench) {
+    let file = SqliteBench::new();
+    let kept = file.open(TicketMode::All).await;
+    for call in 0..600 {
+        kept.commit(with_call_id(&format!("sid-{call}"), &format!("id-{call}"), CallStatus::Trying)).await.unwrap();
+    }
+    // Of the first ten calls Zammad knows, and has tickets; one is on the shelf, one has been answered since.
+    let known = take(&*kept, Channel::CallerLog, 10, T0).await.deliveries;
+    for due in &known {
+        assert!(report(&*kept, due, delivered()).await);
+    }
+    for (number, due) in (1..).zip(take(&*kept, Channel::Ticket, 10, T0).await.deliveries) {
+        let ticket = Some(TicketId(number));
+        assert!(report(&*kept, &due, Outcome::Delivered { also: StepSet::EMPTY, answer: None, ticket }).await);
+    }
+    let poison = take(&*kept, Channel::CallerLog, 1, T0).await.deliveries.remove(0);
+    assert!(report(&*kept, &poison, Outcome::Shelved { fault: "HTTP 422".to_owned() }).await);
+    kept.commit(fact("sid-0", CallStatus::InProgress)).await.unwrap();
+
+    // Bridges run on the database already, and have heard of the end of two of these calls.
+    let store = bench.open(TicketMode::All).await;
+    for call in [0, 1] {
+        store.commit(with_call_id(&format!("sid-{call}"), &format!("id-{call}"), CallStatus::Completed)).await.unwrap();
+    }
+    let moving = || migrate(file.settings(), bench.settings(), bench.clock.clone());
+    assert!(matches!(moving().await, Err(Error::StoreInUse { .. })), "a bridge has the file");
+    kept.close().await;
+    let moved = moving().await.unwrap();
+    assert_eq!((moved.records, moved.unreadable), (600, 0));
+    assert!(moved.moved_to.exists() && !file.settings().path.exists());
+    // Broken off and begun again, it changes nothing.
+    std::fs::rename(&moved.moved_to, file.settings().path).unwrap();
+    assert_eq!(moving().await.unwrap().records, 600);
+
+    let backlog = store.backlog().await.unwrap();
+    assert_eq!(backlog.zammads.iter().map(|zammad| zammad.lanes_shelved).sum::<u64>(), 1);
+    let told = drain(&*store, Channel::CallerLog, T0).await;
+    let times = |step| told.iter().filter(|(_, own)| *own == step).count();
+    // 600 less ten that were told, less the one on the shelf; two were answered and ended.
+    assert_eq!((times(Step::NewCall), times(Step::Answer), times(Step::Hangup)), (589, 2, 2));
+    let query = CallQuery { name: Some("id-1".to_owned()), limit: 5, ..CallQuery::default() };
+    let found = store.calls(query).await.unwrap().calls;
+    assert_eq!(found.len(), 1);
+    assert_eq!(found[0].record.zammad_call_id.as_deref(), Some("id-1"));
+    assert_eq!(found[0].lanes.iter().find_map(|lane| lane.ticket), Some(TicketId(2)));
+    store.close().await;
+}
+
+async fn migrate(
+    from: SqliteSettings,
+    to: PostgresSettings,
+    clock: Arc<HandClock>,
+) -> codex_zammad_bridge::Result<codex_zammad_bridge::store::Migrated> {
+    codex_zammad_bridge::store::migrate(&from, &to, routes(TicketMode::All), clock).await
 }
 
 async fn facts_of_one_call_at_several_replicas_make_one_record(bench: &PostgresBench) {
@@ -117,7 +179,7 @@ async fn facts_of_one_call_at_several_replicas_make_one_record(bench: &PostgresB
         let fact = with_call_id(&format!("sid-{call}"), &format!("call-id-{call}"), CallStatus::Completed);
         replicas[call % replicas.len()].commit(fact).await.unwrap();
     }
-    let page = replicas[0].calls(codex_zammad_bridge::store::CallQuery { limit: 500, ..Default::default() }).await;
+    let page = replicas[0].calls(CallQuery { limit: 500, ..CallQuery::default() }).await;
     let calls = page.unwrap().calls;
     assert_eq!(calls.len(), CALLS);
     for call in &calls {

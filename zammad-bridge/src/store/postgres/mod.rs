@@ -35,6 +35,7 @@ use self::fault::fault;
 use self::writer::Writer;
 use self::zammad_names::ZammadNames;
 use super::group_commit::{Chore, Op, Queue, ShelfChange};
+use super::migrate::Kept;
 use super::{
     Backlog, CHANGES_KEPT, CallPage, CallQuery, CallStore, Committed, DeliveryReport, Forgotten, Lease, RecordId,
     Routes, Shelf, StoreChange, StoreHealth, StoredCall, Swept, TakeDue, Taken, shelve_unreadable,
@@ -247,6 +248,16 @@ impl PostgresStore {
         tasks.spawn(show_life(shared.clone()));
         let queue = Queue::start(Writer { shared: shared.clone() });
         Ok(Self { shared, queue, tasks: Mutex::new(tasks) })
+    }
+}
+
+impl PostgresStore {
+    /// Takes in what a file has kept.
+    pub(super) async fn take_in(&self, kept: Vec<Kept>) -> Result<()> {
+        let mut lent = self.shared.connections.lend().await?;
+        let taken_in = bounded("take calls in", writer::take_in(&mut lent.connection, &self.shared, kept)).await;
+        self.shared.connections.give_back(lent, &taken_in);
+        taken_in
     }
 }
 

@@ -4,7 +4,6 @@
 //! row may not be there yet), then records, then lanes, each by rising key. Replicas that get facts of one call at once
 //! so come one after the other, and find what the one before has written.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -14,12 +13,13 @@ use super::Shared;
 use super::connections::{self, bounded, query};
 use super::fault::is_conflict;
 use super::rows::{self, LaneRow};
-use crate::call_book::{CallFact, Channel};
+use crate::call_book::{CallFact, CallRecord, Channel};
 use crate::clock::UnixMillis;
 use crate::error::{Error, Result};
 use crate::store::alias::AliasKey;
 use crate::store::batch::{Batch, BatchChanges};
 use crate::store::group_commit::{CHORE_RECORDS, Ledger, ShelfChange};
+use crate::store::migrate::Kept;
 use crate::store::{
     ChangeKind, Committed, DeliveryReport, Forgotten, RecordId, Shelf, StoreChange, Swept, TicketId, ZammadName,
 };
@@ -157,23 +157,8 @@ async fn transact(
     let mut aliases: Vec<AliasKey> = facts.iter().flat_map(Batch::aliases_of).collect();
     aliases.sort_unstable();
     aliases.dedup();
-    let (mut ids, mut found, mut records) = (Vec::new(), Vec::new(), Vec::new());
-    let mut new_ids = Vec::new();
-    if !facts.is_empty() {
-        lock_names(connection, &aliases).await?;
-        for _ in 0..LOOKUPS {
-            found = rows::find_aliases(connection, &aliases).await?;
-            let known: HashSet<RecordId> = found.iter().map(|(_, id)| *id).collect();
-            ids = known.into_iter().collect();
-            ids.sort_unstable();
-            records = rows::lock_records(connection, &ids).await?;
-            // A record that is not there any more went into another, whose name it has now, or was deleted.
-            if records.len() == ids.len() || rows::find_aliases(connection, &aliases).await? == found {
-                break;
-            }
-        }
-        new_ids = fresh_ids(connection, facts.len()).await?;
-    }
+    let Known { mut ids, found, records } = lock_known(connection, &aliases).await?;
+    let new_ids = fresh_ids(connection, facts.len()).await?;
     ids.extend(reports.iter().map(|report| report.lease.record));
     ids.sort_unstable();
     ids.dedup();
@@ -206,6 +191,60 @@ async fn transact(
     rows::end_leases(connection, &ended).await?;
     shared.notify(connection, &changes.changes, changes.due || !ended.is_empty()).await?;
     Ok((committed, reported, changes))
+}
+
+/// What is known of some names, and other replicas are kept from.
+struct Known {
+    ids: Vec<RecordId>,
+    found: Vec<(AliasKey, RecordId)>,
+    records: Vec<(RecordId, CallRecord)>,
+}
+
+/// Keeps other replicas from calls of these names until the transaction ends, and reads them.
+async fn lock_known(connection: &mut PgConnection, aliases: &[AliasKey]) -> DbResult<Known> {
+    let mut known = Known { ids: Vec::new(), found: Vec::new(), records: Vec::new() };
+    if aliases.is_empty() {
+        return Ok(known);
+    }
+    lock_names(connection, aliases).await?;
+    for _ in 0..LOOKUPS {
+        known.found = rows::find_aliases(connection, aliases).await?;
+        known.ids = known.found.iter().map(|(_, id)| *id).collect();
+        known.ids.sort_unstable();
+        known.ids.dedup();
+        known.records = rows::lock_records(connection, &known.ids).await?;
+        // A record that is not there any more went into another, whose name it has now, or was deleted.
+        if known.records.len() == known.ids.len() || rows::find_aliases(connection, aliases).await? == known.found {
+            break;
+        }
+    }
+    Ok(known)
+}
+
+/// Takes in records that another store has kept.
+pub(super) async fn take_in(connection: &mut PgConnection, shared: &Shared, kept: Vec<Kept>) -> DbResult<()> {
+    let now = shared.clock.now();
+    connections::begin(connection).await?;
+    let mut zammads: Vec<ZammadName> =
+        kept.iter().flat_map(|(_, _, lanes)| lanes).map(|lane| lane.zammad.clone()).collect();
+    zammads.sort_unstable();
+    zammads.dedup();
+    shared.names.add(connection, &zammads).await?;
+    let mut aliases: Vec<AliasKey> = kept.iter().flat_map(|(_, record, _)| AliasKey::names_of(record)).collect();
+    aliases.sort_unstable();
+    aliases.dedup();
+    let Known { ids, found, records } = lock_known(connection, &aliases).await?;
+    let new_ids = fresh_ids(connection, kept.len()).await?;
+    let lanes = rows::lock_lanes(connection, &shared.names, &ids, shared.database_time(now)).await?;
+    let mut batch = Batch::new(now, &shared.routes, new_ids.into_iter());
+    found.into_iter().for_each(|(alias, id)| batch.found_alias(alias, id));
+    records.into_iter().for_each(|(id, record)| batch.loaded_record(id, record));
+    lanes.into_iter().for_each(|row| batch.loaded_lane(row.lane, row.leased));
+    kept.into_iter().for_each(|(_, record, lanes)| batch.take_in(record, lanes));
+    let changes = batch.into_changes();
+    put(connection, shared, &changes).await?;
+    shared.notify(connection, &changes.changes, true).await?;
+    connections::run(connection, "COMMIT").await
 }
 
 /// Keeps other replicas from calls of these names until the transaction ends. The keys come sorted.

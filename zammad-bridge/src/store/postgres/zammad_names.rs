@@ -17,9 +17,15 @@ pub(super) struct ZammadNames {
 impl ZammadNames {
     /// Sees to it that the configured ones have numbers, and reads all.
     pub(super) async fn load(&self, connection: &mut PgConnection, routes: &Routes) -> Result<(), sqlx::Error> {
-        for route in &routes.routes {
+        let names: Vec<ZammadName> = routes.routes.iter().map(|route| route.zammad.clone()).collect();
+        self.add(connection, &names).await
+    }
+
+    /// Gives numbers to names that have none, and reads all.
+    pub(super) async fn add(&self, connection: &mut PgConnection, added: &[ZammadName]) -> Result<(), sqlx::Error> {
+        for name in added {
             query("INSERT INTO zammad_bridge.zammad (name) VALUES ($1) ON CONFLICT (name) DO NOTHING")
-                .bind(route.zammad.to_string())
+                .bind(name.to_string())
                 .execute(&mut *connection)
                 .await?;
         }

@@ -28,6 +28,7 @@ use self::leases::Leases;
 use self::writer::Writer;
 use self::zammad_names::ZammadNames;
 use super::group_commit::{Chore, Op, Queue, ShelfChange};
+use super::migrate::KeptPart;
 use super::{
     Backlog, CHANGES_KEPT, CallPage, CallQuery, CallStore, Committed, DeliveryReport, Forgotten, Lease, RecordId,
     Routes, Shelf, StoreChange, StoreHealth, StoredCall, Swept, TakeDue, Taken, shelve_unreadable,
@@ -151,6 +152,14 @@ impl SqliteStore {
         });
         let queue = Queue::start(Writer { connection, shared: shared.clone(), next_id, lock: Some(lock) });
         Ok(Self { shared, queue, readers })
+    }
+}
+
+impl SqliteStore {
+    /// Records after one, in the order of their age.
+    pub(super) async fn kept_after(&self, after: RecordId, limit: usize) -> Result<KeptPart> {
+        let part = read::kept_after(&self.readers, &self.shared, after, limit).await;
+        part.map_err(|error| fault("read calls", &error))
     }
 }
 

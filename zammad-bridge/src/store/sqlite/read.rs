@@ -10,6 +10,7 @@ use crate::call_book::CallState;
 use crate::clock::UnixMillis;
 use crate::store::alias::AliasKey;
 use crate::store::lane::Lane;
+use crate::store::migrate::KeptPart;
 use crate::store::{
     Backlog, CallPage, CallQuery, DueDelivery, LaneView, MAX_PAGE_RECORDS, RecordId, StoredCall, TakeDue, Taken,
     Unreadable, ZammadBacklog,
@@ -93,6 +94,36 @@ pub(super) async fn call(readers: &SqlitePool, shared: &Shared, id: RecordId) ->
     };
     let lanes = rows::load_lanes(&mut connection, &shared.names, &[id]).await?;
     Ok(Some(StoredCall { id, record, lanes: lanes.iter().map(Lane::view).collect() }))
+}
+
+pub(super) async fn kept_after(
+    readers: &SqlitePool,
+    shared: &Shared,
+    after: RecordId,
+    limit: usize,
+) -> DbResult<KeptPart> {
+    let mut connection = readers.acquire().await?;
+    let found = sqlx::query("SELECT id, record FROM call WHERE id > ? ORDER BY id LIMIT ?")
+        .bind(after.0)
+        .bind(i64::try_from(limit).unwrap_or(i64::MAX))
+        .fetch_all(&mut *connection)
+        .await?;
+    let mut part = KeptPart { kept: Vec::with_capacity(found.len()), last: None, unreadable: 0 };
+    for row in &found {
+        let id = RecordId(row.try_get(0)?);
+        part.last = Some(id);
+        match rows::record(row, 1) {
+            Ok(record) => part.kept.push((id, record, Vec::new())),
+            Err(_) => part.unreadable += 1,
+        }
+    }
+    let ids: Vec<RecordId> = part.kept.iter().map(|(id, ..)| *id).collect();
+    for lane in rows::load_lanes(&mut connection, &shared.names, &ids).await? {
+        if let Some((_, _, lanes)) = part.kept.iter_mut().find(|(id, ..)| *id == lane.record) {
+            lanes.push(lane);
+        }
+    }
+    Ok(part)
 }
 
 pub(super) async fn calls(readers: &SqlitePool, shared: &Shared, query: &CallQuery) -> DbResult<CallPage> {
