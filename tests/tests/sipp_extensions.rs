@@ -363,3 +363,26 @@ async fn what_requires_an_unknown_extension_is_refused() -> Result<(), Failure> 
         })
         .await
 }
+
+/// RFC 5627: Kamailio's registrar gives a GRUU, and the far end's BYE finds us by it.
+#[tokio::test]
+async fn a_gruu_of_the_registrar_is_the_contact_of_calls() -> Result<(), Failure> {
+    Scenario::new("a_gruu_of_the_registrar_is_the_contact_of_calls", LIMIT)
+        .play(async |stage| {
+            let _media = Rtpengine::start(stage).await?;
+            let edge = Kamailio::builder().with_rtpengine().start(stage).await?;
+            let script = SippScript::callee("calls back by GRUU")
+                .receives_call()
+                .says("Contact:", &format!("<sip:{USER}@{REALM};.*gr=urn:uuid:[0-9a-f-]*>"))
+                .replies("200 OK", &[], Sdp::Talk)
+                .receives("ACK")
+                .waits(Duration::from_millis(300))
+                .requests("BYE", &[], Sdp::None)
+                .expects("200");
+            let (mut phone, mut far_end) = call(stage, &edge, script).await?;
+            phone.reaches(CallState::Idle, STEP).await?;
+            far_end.succeeded(STEP).await?;
+            Ok(())
+        })
+        .await
+}

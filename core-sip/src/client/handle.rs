@@ -157,6 +157,8 @@ impl CodexSipClient {
     /// INVITE at once: call it when somebody is about to call. What it made is kept for
     /// [`PREPARED_FOR`](super::PREPARED_FOR), and renewed when the network changes. Returns when the offer is there.
     ///
+    /// With [`SipClientConfig::prepare_after_registration`] the offer is there anyway; then this opens the audio source.
+    ///
     /// # Errors
     ///
     /// [`Error::WrongState`] if there is a call, [`Error::Audio`] and [`Error::Media`] if the offer cannot be made.

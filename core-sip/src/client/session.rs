@@ -51,7 +51,9 @@ pub const DTMF_DURATION: Duration = Duration::from_millis(160);
 /// the microphone.
 pub const MEDIA_PREPARATION_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// How long what [`ClientCommand::Prepare`] made is kept: it holds sockets and the microphone, and NATs forget.
+/// How long what [`ClientCommand::Prepare`] made is kept: it holds sockets and the microphone, and NATs forget. An offer that
+/// was made after the registration is renewed after so long if STUN or TURN gave it addresses, and tried again after so long
+/// if it could not be made.
 pub const PREPARED_FOR: Duration = Duration::from_secs(60);
 
 /// The headers of a call, longer names and more of them than this are not sent.
