@@ -31,8 +31,10 @@ pub(crate) fn build(workspace: &Workspace) -> Result<(), String> {
     let mut node = Command::new("node");
     node.current_dir(&npm).arg(SCRIPT).arg(&folder).arg(&out);
     step("building the sites that use the package", &mut node)?;
-    let missing: Vec<&str> =
-        ["vite", "webpack", "esbuild", "plain", "react18", "react19"].into_iter().filter(|name| !has_page(&out, name)).collect();
+    let missing: Vec<&str> = ["vite", "webpack", "esbuild", "plain", "react18", "react19"]
+        .into_iter()
+        .filter(|name| !has_page(&out, name))
+        .collect();
     if missing.is_empty() { Ok(()) } else { Err(format!("{SCRIPT} built no page for {}", missing.join(", "))) }
 }
 
