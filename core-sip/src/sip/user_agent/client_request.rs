@@ -192,11 +192,12 @@ impl UserAgent {
 
     /// No more of them than there may be calls: those that came after it are likelier to be answered once more.
     fn forget_oldest_lingering(&mut self) {
-        let lingering = self.clients.iter().filter(|(_, client)| client.lingers());
-        if lingering.clone().count() <= self.config.limits.calls {
+        let lingering = || self.clients.iter().filter(|(_, client)| client.lingers());
+        if lingering().count() <= self.config.limits.calls {
             return;
         }
-        let oldest = lingering.min_by_key(|(_, client)| client.transaction.deadline()).map(|(key, _)| Arc::clone(key));
+        let oldest =
+            lingering().min_by_key(|(_, client)| client.transaction.deadline()).map(|(key, _)| Arc::clone(key));
         if let Some(oldest) = oldest {
             self.remove_client(&oldest);
         }
