@@ -49,6 +49,7 @@ for (const name of ['theme', 'locale', 'variant', 'position', 'languages', 'labe
 widget.setAttribute('consent', '');
 widget.setAttribute('consent-url', '/privacy');
 document.documentElement.dir = get('dir', 'ltr');
+if (asked.has('own-dir')) widget.dir = get('own-dir');
 document.documentElement.lang = get('locale', 'en');
 document.documentElement.classList.toggle('dark', get('theme') === 'dark');
 widget.client = client;

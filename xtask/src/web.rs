@@ -245,4 +245,40 @@ mod tests {
             assert!(manifest.contains(&format!("\"{name}\": \"{version}\"")), "{tool}");
         }
     }
+
+    /// What stands between `open` and `close`, everywhere in `text`.
+    fn between<'a>(text: &'a str, open: &'a str, close: char) -> impl Iterator<Item = &'a str> {
+        text.split(open).skip(1).filter_map(move |rest| rest.split(close).next())
+    }
+
+    #[test]
+    fn both_guides_name_every_attribute_part_custom_property_and_event() {
+        let attributes = include_str!("../../web-widget/npm/src/element/attributes.ts");
+        let parts = include_str!("../../web-widget/npm/src/element/parts.ts");
+        let css = include_str!("../../web-widget/npm/src/element/element.css");
+        let element = include_str!("../../web-widget/npm/src/element.ts");
+        let settings = between(attributes, "SETTINGS: Record<string, string> = {", '}').next().unwrap();
+        let mut names: Vec<&str> = between(settings, "\n  '", '\'').collect();
+        for list in ["VIEW = [", "FLAGS = ["] {
+            names.extend(
+                between(attributes, list, ']').next().unwrap().split(['\'', ',', ' ']).filter(|name| !name.is_empty()),
+            );
+        }
+        names.extend(
+            between(parts, "part: '", '\'')
+                .chain(between(parts, " button('", '\''))
+                .chain(between(parts, "[meter('", '\'')),
+        );
+        names.extend(between(css, "var(--codex", ',').map(|name| name.trim_start_matches('-')));
+        names.extend(between(element, "#emit('", '\''));
+        assert!(names.len() > 60 && names.contains(&"target-uri") && names.contains(&"codex-incoming"), "{names:?}");
+        for (guide, text) in [
+            ("README.md", include_str!("../../web-widget/npm/README.md")),
+            ("README.ru.md", include_str!("../../web-widget/npm/README.ru.md")),
+        ] {
+            for name in names.iter().flat_map(|names| names.split(' ')) {
+                assert!(text.contains(&format!("{name}`")), "{guide}: `{name}`");
+            }
+        }
+    }
 }

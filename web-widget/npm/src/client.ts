@@ -297,7 +297,7 @@ export class CodexSipClient {
     if (this.#destroyed) throw destroyed();
     this.#drive(credentials);
     clearTimeout(this.#renewTimer);
-    this.#renewTimer = setTimeout(() => this.#renewIdle(), Math.min(Math.max(tokens.renewInMs, 1000), 0x7fffffff));
+    this.#renewTimer = setTimeout(() => this.#renewIdle(), Math.min(Math.max(tokens.renewInMs, RENEW_AT_LEAST_MS), 0x7fffffff));
   }
 
   /** One who waits for calls registers with others before the ones in use end; at once, or after the call. */
@@ -390,6 +390,8 @@ export class CodexSipClient {
 
 /** Settings that hold until they are set again. */
 const KEPT = new Set(['language', 'mute', 'speaker']);
+/** How soon others are fetched at the earliest, in milliseconds, however short those are that one is given. */
+const RENEW_AT_LEAST_MS = 5_000;
 /** After how long other credentials are asked for once more, in milliseconds. */
 const RENEW_AGAIN_MS = 30_000;
 

@@ -54,7 +54,7 @@ const Base = (globalThis.HTMLElement ?? class {}) as typeof HTMLElement;
 export interface CodexVoiceWidget extends VoiceWidgetSettings {}
 
 export class CodexVoiceWidget extends Base {
-  static readonly observedAttributes = [...Object.keys(SETTINGS), ...VIEW, ...FLAGS];
+  static readonly observedAttributes = [...Object.keys(SETTINGS), ...VIEW, ...FLAGS, 'dir'];
 
   readonly #sound = new Sound();
   #view: View | undefined;
@@ -562,6 +562,8 @@ export class CodexVoiceWidget extends Base {
       locale,
       labels: consent ? { ...labels, consent } : labels,
       dark,
+      // Whatever the page's direction is: these texts go from left to right, unless the page has put others in their place.
+      rightToLeft: this.getAttribute('dir') === 'rtl',
       variant: this.#variant(),
       position: this.getAttribute('position') ?? '',
       open: this.open,

@@ -51,8 +51,6 @@ impl Purpose {
 
 /// One in so many places for requests of ours is kept for those that end something.
 const RESERVED_FOR_ENDINGS: usize = 4;
-/// For each request that may wait, so many may linger after their answer.
-const LINGERING_FOR_EACH: usize = 8;
 
 /// A request on its way.
 #[derive(Debug)]
@@ -65,6 +63,13 @@ pub(super) struct Client {
     pub(super) credentials: Vec<HeaderField>,
     /// What this request and its repetitions have tried as credentials.
     attempt: Attempt,
+}
+
+impl Client {
+    /// There is a 2xx to an INVITE, and for 32 s there may be more of them (RFC 6026).
+    fn lingers(&self) -> bool {
+        self.transaction.state() == TransactionState::Accepted
+    }
 }
 
 impl UserAgent {
@@ -168,12 +173,9 @@ impl UserAgent {
     fn start_client(&mut self, now: Time, key: Arc<str>, client: Client) -> Result<Arc<str>> {
         let limit = self.config.limits.client_transactions;
         let reserved = if client.purpose.ends_something() { 0 } else { limit / RESERVED_FOR_ENDINGS };
-        // What is answered only lingers, 32 s for a 2xx (RFC 6026): many short calls in a row must not look like many requests
-        // that wait. It takes memory all the same.
-        let answered = |client: &&Client| client.transaction.state() == TransactionState::Accepted;
-        let lingering = self.clients.values().filter(answered).count();
-        let waiting = self.clients.len() - lingering;
-        if waiting >= limit - reserved || lingering >= LINGERING_FOR_EACH * limit {
+        // What is answered only lingers: many short calls in a row must not look like many requests that wait.
+        let waiting = self.clients.len() - self.clients.values().filter(|client| client.lingers()).count();
+        if waiting >= limit - reserved {
             return Err(Error::WrongState { operation: "send", problem: "too many requests wait for their responses" });
         }
         let bytes = client.request.write(&client.via, &client.credentials)?;
@@ -188,6 +190,19 @@ impl UserAgent {
         self.timers.set_or_stop(Timer::Client(Arc::clone(&key)), client.transaction.deadline());
         self.clients.insert(Arc::clone(&key), client);
         Ok(key)
+    }
+
+    /// No more of them than there may be calls: those that came after it are likelier to be answered once more.
+    fn forget_oldest_lingering(&mut self) {
+        let lingering = || self.clients.iter().filter(|(_, client)| client.lingers());
+        if lingering().count() <= self.config.limits.calls {
+            return;
+        }
+        let oldest =
+            lingering().min_by_key(|(_, client)| client.transaction.deadline()).map(|(key, _)| Arc::clone(key));
+        if let Some(oldest) = oldest {
+            self.remove_client(&oldest);
+        }
     }
 
     pub(super) fn remove_client(&mut self, key: &Arc<str>) -> Option<Client> {
@@ -219,7 +234,16 @@ impl UserAgent {
         if step.deliver && status.is_success() {
             self.digests.accepted(&client.request, response);
         }
+        let lingers = client.lingers();
+        if lingers {
+            // It is not sent again: who called and why, and the offer, need not be kept so long.
+            client.request.fields = Vec::new();
+            client.request.body = None;
+        }
         self.clients.insert(key, client);
+        if lingers {
+            self.forget_oldest_lingering();
+        }
         if !step.deliver {
             return;
         }

@@ -32,6 +32,7 @@ export interface Drawn extends Shown {
   locale: Locale;
   labels: Labels;
   dark: boolean;
+  rightToLeft: boolean;
   variant: 'floating' | 'card' | 'inline';
   position: string;
   open: boolean;
@@ -78,6 +79,7 @@ export class View {
     p.root.dataset['theme'] = drawn.dark ? 'dark' : 'light';
     p.root.dataset['phase'] = phase;
     p.root.lang = drawn.locale;
+    p.root.dir = drawn.rightToLeft ? 'rtl' : 'ltr';
     p.root.className = `root ${variant}-variant${floating && drawn.position.endsWith('left') ? ' left' : ''}${floating && drawn.position.startsWith('top') ? ' top' : ''}`;
     p.card.setAttribute('role', floating ? 'dialog' : 'region');
     p.card.hidden = floating && !drawn.open;
@@ -137,7 +139,7 @@ export class View {
     text(p.detail, detail);
     p.detail.hidden = !detail || (variant === 'inline' && phase === 'idle');
     draw(p.orbIcon, ORBS[phase] ?? 'mic');
-    p.orb.hidden = phase === 'connected' && Boolean(keypad);
+    p.orb.hidden = phase === 'connected' && (Boolean(keypad) || microphone !== undefined);
     text(p.helpProblem, microphone?.problem ?? '');
     text(p.helpRemedy, microphone?.remedy ?? '');
     p.help.hidden = !microphone;

@@ -410,7 +410,8 @@ fn many_short_calls_in_a_row_do_not_count_as_requests_that_wait() {
         lab.refuse(&bye, 200, &[]);
         assert_eq!(lab.ended(call).error, None, "call {n}");
     }
-    // They are gone after Timer M, and with it all memory of them.
+    // What lingers takes no more room than the calls that may be at once, and is gone after Timer M.
+    assert_eq!(lab.agent.clients.len(), lab.agent.config.limits.calls);
     lab.seconds(33);
     lab.assert_nothing_left();
 }
