@@ -135,7 +135,8 @@ async fn a_call_that_comes_in_is_taken_and_recorded() -> Result<(), Failure> {
             let _media = Rtpengine::start(stage).await?;
             let edge = Kamailio::builder().with_rtpengine().start(stage).await?;
             let heard = stage.folder().join("heard.wav");
-            let answer = codex_call(stage, &edge)?.args(["answer", "--wait", "30s", "--tone", "600", "--expect-audio"]);
+            let answer = codex_call(stage, &edge)?.args(["answer", "--wait", "30s", "--tone", "600"]);
+            let answer = answer.args(["--dtmf", "7", "--expect-audio"]);
             let mut answering = answer.arg("--record").arg(&heard).spawn();
             answering.event(|event| event["event"] == "registration" && event["state"] == "registered").await;
             let talking = Duration::from_secs(3);
@@ -147,6 +148,7 @@ async fn a_call_that_comes_in_is_taken_and_recorded() -> Result<(), Failure> {
             let run = answering.end().await;
             assert_eq!(run.status, 0, "it ends when the caller hangs up: {run}");
             run.event("dtmf", |event| event["tone"] == "1");
+            run.event("keyPressed", |event| event["tone"] == "7");
             caller.succeeded(STEP).await?;
             let recorded = Audio::read_wav(&heard)?;
             let loudest = envelope(&recorded).into_iter().fold(0.0, f64::max);

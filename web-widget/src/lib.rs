@@ -50,7 +50,8 @@
 //!
 //! # The keys
 //!
-//! Each with or without the prefix `VITE_`; without it counts where both are there. Of several sources, one is laid
+//! Each with or without the prefix `VITE_`; without it counts where both are there. In a `.env` file `KEY=value` and
+//! `KEY: value` are the same, as for the npm package `dotenv`. Of several sources, one is laid
 //! [`over`](KeyValues::over) the other.
 //!
 //! | key | default | what it says | since |
@@ -90,6 +91,7 @@
 //! | `mute()`, `unmute()`, `setSpeakerMuted(b)`, `sendDtmf(tone)` | `mute`, `unmute`, `set_speaker_muted`, `send_dtmf` |
 //! | `setRemoteAudioElement(el)`, `getLocalMediaStream()` | natively the media engine's `AudioSource` and `AudioSink`; in the browser they stay |
 //! | `checkConnection()`, `destroy()` | `check_connection`, `destroy` |
+//! | `new JambonzApiClient({apiBaseUrl, apiKey, accountSid})` and its methods | `codex_jambonz_api::JambonzApiClient`, the names in snake case; `updateApplicationWebhooks` is `update_application_hooks` |
 //!
 //! Deliberate differences:
 //!
@@ -100,6 +102,8 @@
 //! - **Customer data that is no JSON is an error** that names line, column and field; it was ignored.
 //! - **No name means no arrow**: without a configured or looked-up name, `applicationName` is absent, From is
 //!   `webcall:<tag>`, To is `voicebot`. The older default was the name `voicebot` for every application.
+//! - **`metrics`** come every 5 s and with each change of ICE as they did, and besides a second after the first audio packet
+//!   and with the far end's first report; they tell jitter, loss, MOS and what the far end received as well.
 //! - An incoming call shows its caller's own data, not the configured one.
 //! - `DEFAULT_LANG` and `FALLBACK_LANG` may be left out; they must be BCP 47 tags (`ru-RU`, not `ru_RU`).
 //! - Wrong numbers, booleans and URLs are errors; they fell back to defaults.

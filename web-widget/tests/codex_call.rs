@@ -257,6 +257,21 @@ fn an_output_that_takes_nothing_makes_no_panic() {
     }
 }
 
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_reader_who_went_away_holds_nothing_up() {
+    let unused = tokio::net::TcpSocket::new_v4().unwrap();
+    unused.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let mut run = tokio::process::Command::new(env!("CARGO_BIN_EXE_codex-call"));
+    run.args(["register", "-vv"]).env_clear().current_dir("/").kill_on_drop(true);
+    run.envs(keys_of(&format!("ws://{}", unused.local_addr().unwrap())));
+    let mut child = run.stdout(writer.try_clone().unwrap()).stderr(writer).spawn().unwrap();
+    let status = tokio::time::timeout(PATIENCE, child.wait()).await.expect("it ends").unwrap();
+    assert_eq!(status.code(), Some(4));
+}
+
 #[tokio::test]
 async fn registering_and_listening() {
     let mut gateway = Gateway::builder().start().await.unwrap();
@@ -378,8 +393,14 @@ async fn every_failure_has_its_status_and_says_what_to_do() {
             vec!["--say", no_wav, "--tone", "440"],
             2,
             "cannot be used with",
-            "cannot be used with",
+            "нельзя указать вместе с",
         ),
+        ("a wrong time", vec![], vec!["--wait", "soon"], 2, "a time such as 10s", "нужно время, например 10s"),
+        ("a wrong key", vec![], vec!["--dtmf=x"], 2, "keys are 0 to 9", "возможны 0–9"),
+        ("a wrong tone", vec![], vec!["--tone=1"], 2, "a number of hertz", "нужно число герц"),
+        ("a wrong task", vec![], vec!["dial"], 2, "possible values: register", "возможны: register, call"),
+        ("a wrong option", vec![], vec!["--tune"], 2, "--tone", "возможно, имелось в виду --tone"),
+        ("no value", vec![], vec!["--say"], 2, "a value is required", "нужно значение"),
     ];
     for (what, environment, arguments, status, en, ru) in cases {
         for (lang, expected) in [("en", en), ("ru", ru)] {

@@ -268,6 +268,31 @@ async fn a_stun_server_that_is_dead() {
 }
 
 #[tokio::test]
+async fn a_stun_server_whose_name_has_no_address() {
+    let gateway = Gateway::builder().start().await.unwrap();
+    let words: [&[&str]; 2] =
+        [&["the name has no address", "host in STUN_URLS"], &["имя не находится в DNS", "имя хоста в STUN_URLS"]];
+    finds(&[("STUN_URLS", "stun:no-such-host.invalid")], &gateway, &[], "stun", 13, words).await;
+    let words: [&[&str]; 2] = [&["the name has no address"], &["имя не находится в DNS"]];
+    let turn = [("TURN_URLS", "turn:u:hunter2@no-such-host.invalid?transport=tcp")];
+    finds(&turn, &gateway, &[], "turn", 13, words).await;
+}
+
+#[tokio::test]
+async fn turn_over_tcp_gives_a_relay_though_its_nonce_is_stale_at_first() {
+    let gateway = Gateway::builder().start().await.unwrap();
+    let turn = TurnServer::start().await;
+    let run = codex_call(&keys(&gateway)).env("TURN_URLS", &turn.url).args(["doctor", "--json"]).run().await;
+    let told = run.event("check", |event| event["check"] == "turn");
+    assert_eq!(told["result"], "ok", "{run}");
+    assert!(told["message"].as_str().unwrap().contains("relay at 192.0.2.7"), "{told}");
+    assert!(!run.stdout.contains("hunter2"), "{run}");
+    // Allocate thrice (without credentials, with the stale nonce, with the new one), then the relay is given back.
+    let asked = turn.asked.lock().unwrap().clone();
+    assert_eq!(asked[..4], [(3, false), (3, true), (3, true), (4, true)], "method, and whether it was authorised");
+}
+
+#[tokio::test]
 async fn no_audio_back() {
     let gateway = Gateway::builder().voicebot(Voicebot::Silent).start().await.unwrap();
     let words: [&[&str]; 2] = [&["nothing but silence", "text-to-speech"], &["только тишина", "синтеза речи"]];
@@ -330,6 +355,77 @@ async fn an_unencrypted_connection_is_warned_of_or_refused() {
     let wrong = [("JAMBONZ_WSS_ADDRESS", "ws://sip.example.com:5066"), ("REQUIRE_TLS", "true")];
     let words: [&[&str]; 2] = [&["not encrypted", "wss://"], &["не шифруется", "wss://"]];
     finds(&wrong, &gateway, &[], "settings", 3, words).await;
+}
+
+/// A TURN server over TCP (RFC 8656) whose first nonce is stale as soon as it is given out. It checks no credentials.
+struct TurnServer {
+    url: String,
+    /// Method of each request, and whether it had credentials.
+    asked: std::sync::Arc<std::sync::Mutex<Vec<(u8, bool)>>>,
+    task: tokio::task::JoinHandle<()>,
+}
+
+impl TurnServer {
+    async fn start() -> Self {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("turn:u:hunter2@{}?transport=tcp", listener.local_addr().unwrap());
+        let asked = std::sync::Arc::new(std::sync::Mutex::new(Vec::new()));
+        let log = asked.clone();
+        let task = tokio::spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                while let Some(answer) = Self::exchange(&mut stream, &log).await {
+                    let _gone = tokio::io::AsyncWriteExt::write_all(&mut stream, &answer).await;
+                }
+            }
+        });
+        Self { url, asked, task }
+    }
+
+    /// Reads a request and makes its answer; `None` at the connection's end.
+    async fn exchange(stream: &mut tokio::net::TcpStream, log: &std::sync::Mutex<Vec<(u8, bool)>>) -> Option<Vec<u8>> {
+        use tokio::io::AsyncReadExt as _;
+        let mut header = [0; 20];
+        stream.read_exact(&mut header).await.ok()?;
+        let mut attributes = vec![0; usize::from(u16::from_be_bytes([header[2], header[3]]))];
+        stream.read_exact(&mut attributes).await.ok()?;
+        let has = |text: &[u8]| attributes.windows(text.len()).any(|part| part == text);
+        let authorised = has(b"a nonce ");
+        let method = header[1];
+        log.lock().unwrap().push((method, authorised));
+        let (class, body): (u8, Vec<u8>) = if !authorised || has(b"a nonce 1") {
+            let code = if authorised { [4, 38] } else { [4, 1] };
+            let nonce = if authorised { b"a nonce 2" } else { b"a nonce 1" };
+            // ERROR-CODE, REALM "home", NONCE with its padding.
+            let mut body = vec![0, 9, 0, 4, 0, 0, code[0], code[1], 0, 0x14, 0, 4, b'h', b'o', b'm', b'e'];
+            body.extend([0, 0x15, 0, 9]);
+            body.extend(nonce);
+            body.extend([0, 0, 0]);
+            (1, body)
+        } else if method == 3 {
+            // XOR-RELAYED-ADDRESS 192.0.2.7:5000 and LIFETIME.
+            let port = (5000_u16 ^ 0x2112).to_be_bytes();
+            let address = (u32::from(std::net::Ipv4Addr::new(192, 0, 2, 7)) ^ 0x2112_A442).to_be_bytes();
+            let mut body = vec![0, 0x16, 0, 8, 0, 1];
+            body.extend(port);
+            body.extend(address);
+            body.extend([0, 0x0d, 0, 4, 0, 0, 2, 0x58]);
+            (0, body)
+        } else {
+            (0, vec![0, 0x0d, 0, 4, 0, 0, 0, 0])
+        };
+        // Success is class 2, an error class 3: bits 8 and 4 of the type.
+        let mut answer = vec![1, method | 0x10 * class];
+        answer.extend(u16::try_from(body.len()).unwrap().to_be_bytes());
+        answer.extend(&header[4..]);
+        answer.extend(body);
+        Some(answer)
+    }
+}
+
+impl Drop for TurnServer {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
 }
 
 /// Answers Binding requests (RFC 8489) with the address that they came from.

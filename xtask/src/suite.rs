@@ -12,6 +12,12 @@ use crate::report::{Line, Outcome, counts, duration, say, table};
 use crate::workspace::{Runner, Workspace};
 use crate::{debian, demo, e2e, limits, process, soak, wasm, web};
 
+/// `codex-call --mic`, which needs the system's headers.
+const SOUND_CARD: &str = "codex-web-widget/audio-device";
+/// What it is compiled and tried with: ALSA's headers, and a sound server that needs no card.
+const SOUND_PACKAGES: [&str; 5] =
+    ["libasound2-dev", "libasound2-plugins", "pkg-config", "pulseaudio", "pulseaudio-utils"];
+
 /// The part of the long runs that every test run does.
 const SOAK_SHARE: f64 = 0.2;
 
@@ -39,9 +45,9 @@ fn run_step(workspace: &Workspace, step: Step, options: &TestOptions) -> Line {
         Step::Fmt => one(workspace.cargo(&["fmt", "--all", "--check"]), "fmt", limits::FMT),
         Step::Packages => debian::ensure(!options.no_install),
         Step::Deny => deny(workspace, options.deny),
-        Step::Clippy => clippy(workspace),
+        Step::Clippy => clippy(workspace, &sound_card(options)),
         Step::Doc => doc(workspace),
-        Step::Unit => unit(workspace),
+        Step::Unit => unit(workspace, &sound_card(options)),
         Step::Doctest => {
             let mut command = workspace.cargo(&["test", "--doc", "--no-fail-fast"]);
             workspace.select(&mut command);
@@ -73,14 +79,42 @@ fn one(mut command: Command, what: &str, limit: Duration) -> Outcome {
     if ended.success() { Outcome::passed() } else { Outcome::Failed(ended.describe()) }
 }
 
-fn clippy(workspace: &Workspace) -> Outcome {
+/// Whether `codex-call --mic` can be compiled and tried here; else why not. Installs what it needs, if that is wanted.
+fn sound_card(options: &TestOptions) -> Result<(), String> {
+    if !options.quick && !options.no_install {
+        debian::install(&SOUND_PACKAGES)?;
+    }
+    for (program, arguments) in [("pkg-config", ["--exists", "alsa"].as_slice()), ("pulseaudio", &["--version"])] {
+        if !process::succeeds(Command::new(program).args(arguments)) {
+            return Err(format!("`{program} {}` fails; Debian has {}", arguments.join(" "), SOUND_PACKAGES.join(" ")));
+        }
+    }
+    Ok(())
+}
+
+/// Adds the sound card to what is compiled, where it can be; else says that it is left out.
+fn with_sound_card(command: &mut Command, sound_card: &Result<(), String>) {
+    match sound_card {
+        Ok(()) => {
+            command.args(["--features", SOUND_CARD]);
+        }
+        Err(why) => say(&format!("codex-call --mic is left out: {why}")),
+    }
+}
+
+fn clippy(workspace: &Workspace, sound_card: &Result<(), String>) -> Outcome {
     let mut everything = workspace.cargo(&["clippy"]);
     workspace.select(&mut everything);
     // The whole workspace again, since core-sip alone would be another selection and another build of its dependencies.
     let mut with_mocks = workspace.cargo(&["clippy"]);
     workspace.select(&mut with_mocks).args(["--features", "codex-core-sip/mock"]);
+    with_sound_card(&mut with_mocks, sound_card);
     let bare = workspace.cargo(&["clippy", "--package", "codex-core-sip", "--no-default-features"]);
-    let variants = [("workspace", everything), ("with mocks", with_mocks), ("core-sip without default features", bare)];
+    let variants = [
+        ("workspace", everything),
+        ("with mocks and sound card", with_mocks),
+        ("core-sip without default features", bare),
+    ];
     let mut times = Vec::new();
     for (what, mut command) in variants {
         say(&format!("clippy: {what}"));
@@ -92,6 +126,9 @@ fn clippy(workspace: &Workspace) -> Outcome {
             return Outcome::Failed(format!("{what}: {}", ended.describe()));
         }
         times.push(format!("{what} {}", duration(start.elapsed())));
+    }
+    if sound_card.is_err() {
+        times.push("the sound card LEFT OUT".to_owned());
     }
     Outcome::Passed(times.join(", "))
 }
@@ -124,7 +161,7 @@ fn doc(workspace: &Workspace) -> Outcome {
     one(command, "doc", limits::LINT)
 }
 
-fn unit(workspace: &Workspace) -> Outcome {
+fn unit(workspace: &Workspace, sound_card: &Result<(), String>) -> Outcome {
     let subcommand: &[&str] = match workspace.runner() {
         Runner::Nextest => &["nextest", "run"],
         Runner::Libtest => &["test"],
@@ -132,6 +169,7 @@ fn unit(workspace: &Workspace) -> Outcome {
     let start = Instant::now();
     let mut build = workspace.cargo(subcommand);
     workspace.select_tests(&mut build).arg("--no-run");
+    with_sound_card(&mut build, sound_card);
     let built = process::run("building tests", &mut build, limits::BUILD);
     if !built.success() {
         return Outcome::Failed(format!("building tests: {}", built.describe()));
@@ -140,6 +178,9 @@ fn unit(workspace: &Workspace) -> Outcome {
     let start = Instant::now();
     let mut command = workspace.cargo(subcommand);
     workspace.select_tests(&mut command).arg("--no-fail-fast");
+    if sound_card.is_ok() {
+        command.args(["--features", SOUND_CARD]);
+    }
     let ended = process::run("unit", &mut command, limits::UNIT_TESTS);
     let times = format!("build {build_time}, run {}", duration(start.elapsed()));
     if ended.success() { Outcome::Passed(times) } else { Outcome::Failed(format!("{}; {times}", ended.describe())) }

@@ -5,6 +5,7 @@
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use super::lock;
 use super::resampler::Resampler;
@@ -125,7 +126,7 @@ impl AudioSink for Tee {
 }
 
 /// The most that an echo holds back; more than that would be a delay that nobody wants.
-const ECHO_CAPACITY_SECONDS: usize = 1;
+const ECHO_CAPACITY: Duration = Duration::from_secs(1);
 
 /// An echo: what its sink hears, its source plays back.
 ///
@@ -133,7 +134,14 @@ const ECHO_CAPACITY_SECONDS: usize = 1;
 /// (a codec for each direction), the audio is resampled.
 #[must_use]
 pub fn echo() -> (EchoSource, EchoSink) {
-    let held = Arc::new(Mutex::new(Held { samples: VecDeque::new(), sample_rate_hz: 8000 }));
+    echo_within(ECHO_CAPACITY)
+}
+
+/// As [`echo`], holding back no more than `longest`: what is older when the source is not read for a while, or more slowly
+/// than the sink is written, is lost instead of a delay that stays.
+#[must_use]
+pub fn echo_within(longest: Duration) -> (EchoSource, EchoSink) {
+    let held = Arc::new(Mutex::new(Held { samples: VecDeque::new(), sample_rate_hz: 8000, longest }));
     (EchoSource { held: held.clone(), resampler: Resampler::default(), scratch: Vec::new() }, EchoSink { held })
 }
 
@@ -141,6 +149,7 @@ pub fn echo() -> (EchoSource, EchoSink) {
 struct Held {
     samples: VecDeque<i16>,
     sample_rate_hz: u32,
+    longest: Duration,
 }
 
 /// The source of an [`echo`].
@@ -180,7 +189,8 @@ impl AudioSink for EchoSink {
             held.sample_rate_hz = sample_rate_hz;
         }
         held.samples.extend(frame);
-        let capacity = usize::try_from(sample_rate_hz).unwrap_or(usize::MAX).saturating_mul(ECHO_CAPACITY_SECONDS);
+        let capacity = u128::from(sample_rate_hz) * held.longest.as_millis() / 1000;
+        let capacity = usize::try_from(capacity).unwrap_or(usize::MAX);
         let surplus = held.samples.len().saturating_sub(capacity);
         held.samples.drain(..surplus);
     }
@@ -243,6 +253,13 @@ mod tests {
             sink.write(&[1; 960], 48_000);
         }
         assert_eq!(lock(&source.held).samples.len(), 48_000);
+        let (mut source, mut sink) = echo_within(Duration::from_millis(160));
+        for level in 0..1000 {
+            sink.write(&[level; 960], 48_000);
+        }
+        let mut frame = [0; 960];
+        source.read(&mut frame, 48_000);
+        assert_eq!((frame[0], lock(&source.held).samples.len()), (992, 7 * 960), "the newest eight frames are held");
     }
 
     #[test]

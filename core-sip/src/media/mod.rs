@@ -38,7 +38,7 @@ use crate::error::Result;
 use crate::event::IceState;
 use crate::sip::sdp::Direction;
 
-pub use audio::{AudioSink, AudioSource, EchoSink, EchoSource, NullSink, Silence, Tee, Tone, echo};
+pub use audio::{AudioSink, AudioSource, EchoSink, EchoSource, NullSink, Silence, Tee, Tone, echo, echo_within};
 #[cfg(feature = "mock")]
 pub use audio::{MockAudioSink, MockAudioSource};
 pub use level::{LevelMeter, LevelReading, SILENCE_DBFS, peak_dbfs, rms_dbfs, strongest_tone, tone_share};

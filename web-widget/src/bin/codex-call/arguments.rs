@@ -5,6 +5,9 @@ use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
 use codex_core_sip::Locale;
+use codex_web_widget::Text;
+
+use crate::usage::WrongValue;
 
 /// Keys and exit statuses, for `--help` and the manual page.
 const AFTER_HELP: &str = "\
@@ -125,12 +128,7 @@ pub(crate) enum Task {
 impl Arguments {
     /// The language of what is printed.
     pub(crate) fn locale(&self) -> Locale {
-        self.lang.unwrap_or_else(|| {
-            let variable = ["LC_ALL", "LC_MESSAGES", "LANG"]
-                .into_iter()
-                .find_map(|name| std::env::var(name).ok().filter(|value| !value.is_empty()));
-            Locale::from_language(&variable.unwrap_or_default())
-        })
+        self.lang.unwrap_or_else(environment_locale)
     }
 
     /// What the log shows.
@@ -143,16 +141,36 @@ impl Arguments {
     }
 }
 
-fn frequency(text: &str) -> Result<f64, String> {
+/// The language that the environment asks for.
+pub(crate) fn environment_locale() -> Locale {
+    let variable = ["LC_ALL", "LC_MESSAGES", "LANG"]
+        .into_iter()
+        .find_map(|name| std::env::var(name).ok().filter(|value| !value.is_empty()));
+    Locale::from_language(&variable.unwrap_or_default())
+}
+
+fn wrong(en: &'static str, ru: &'static str) -> WrongValue {
+    WrongValue(Text::fixed(en, ru))
+}
+
+fn frequency(text: &str) -> Result<f64, WrongValue> {
     match text.parse::<f64>() {
         Ok(hz) if (20.0..=20_000.0).contains(&hz) => Ok(hz),
-        _ => Err("a number of hertz from 20 to 20000, for example 440".to_owned()),
+        _ => Err(wrong(
+            "a number of hertz from 20 to 20000, for example 440",
+            "нужно число герц от 20 до 20000, например 440",
+        )),
     }
 }
 
 /// `10s`, `500ms`, `2m`, `1.5s`; a bare number is seconds.
-fn time(text: &str) -> Result<Duration, String> {
-    let wrong = || "a time such as 10s, 500ms or 2m, at most a day".to_owned();
+fn time(text: &str) -> Result<Duration, WrongValue> {
+    let wrong = || {
+        wrong(
+            "a time such as 10s, 500ms or 2m, at most a day",
+            "нужно время, например 10s, 500ms или 2m, не больше суток",
+        )
+    };
     let digits = text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit() || c == '.').len();
     let (number, unit) = text.split_at(digits);
     let number: f64 = number.parse().map_err(|_| wrong())?;
@@ -170,17 +188,18 @@ fn time(text: &str) -> Result<Duration, String> {
     Duration::try_from_secs_f64(seconds).map_err(|_| wrong())
 }
 
-fn keys(text: &str) -> Result<String, String> {
+fn keys(text: &str) -> Result<String, WrongValue> {
     let upper = text.to_ascii_uppercase();
     let right = !upper.is_empty() && upper.chars().all(|c| matches!(c, '0'..='9' | '*' | '#' | 'A'..='D'));
-    if right { Ok(upper) } else { Err("keys are 0 to 9, *, # and A to D, for example 12#".to_owned()) }
+    let wrong = || wrong("keys are 0 to 9, *, # and A to D, for example 12#", "возможны 0–9, *, # и A–D, например 12#");
+    if right { Ok(upper) } else { Err(wrong()) }
 }
 
-fn locale(text: &str) -> Result<Locale, String> {
+fn locale(text: &str) -> Result<Locale, WrongValue> {
     match text.to_ascii_lowercase().split(['-', '_']).next() {
         Some("en") => Ok(Locale::En),
         Some("ru") => Ok(Locale::Ru),
-        _ => Err("there are texts in en and ru".to_owned()),
+        _ => Err(wrong("there are texts in en and ru", "есть тексты на en и ru")),
     }
 }
 
@@ -207,7 +226,7 @@ mod tests {
     #[test]
     fn times() {
         for (text, milliseconds) in [("10s", 10_000), ("500ms", 500), ("2m", 120_000), ("3", 3000), ("1.5s", 1500)] {
-            assert_eq!(time(text), Ok(Duration::from_millis(milliseconds)), "{text}");
+            assert_eq!(time(text).unwrap(), Duration::from_millis(milliseconds), "{text}");
         }
         for wrong in ["", "s", "10x", "-1s", "99h", "1..5s", "∞"] {
             assert!(time(wrong).is_err(), "{wrong}");

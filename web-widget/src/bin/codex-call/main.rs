@@ -3,6 +3,7 @@
 //! ```text
 //! main         what is to be done, and the exit status
 //! arguments    the command line
+//! usage        what is wrong with it, in Russian
 //! exit         exit statuses
 //! explanation  errors in plain words with a remedy, English and Russian
 //! details      the facts beside an explanation
@@ -28,6 +29,7 @@ mod line;
 mod screen;
 mod sound;
 mod task;
+mod usage;
 
 use std::io::Write as _;
 use std::process::ExitCode;
@@ -44,7 +46,10 @@ use screen::Screen;
 const SHUTDOWN_LIMIT: Duration = Duration::from_millis(500);
 
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => return usage(&error),
+    };
     if let Some(shell) = arguments.completions {
         // Written into memory first: the generator panics where an output refuses it.
         let mut script = Vec::new();
@@ -59,6 +64,8 @@ fn main() -> ExitCode {
             tracing_subscriber::EnvFilter::try_from_env("CODEX_LOG").unwrap_or_else(|_| arguments.log_filter().into()),
         )
         .with_writer(std::io::stderr)
+        // Else a reader who went away would make it panic, in the middle of a call.
+        .log_internal_errors(false)
         .init();
     let screen = Screen::new(&arguments);
     let runtime = match tokio::runtime::Runtime::new() {
@@ -92,6 +99,19 @@ async fn run(arguments: &Arguments, screen: &Screen) -> Result<(), Failure> {
         Task::Doctor => doctor::run(arguments, screen).await,
         _ => task::run(arguments, screen).await,
     }
+}
+
+/// Help, the version, or what is wrong with the command line.
+fn usage(error: &clap::Error) -> ExitCode {
+    let locale = usage::asked_locale(std::env::args_os().map(|argument| argument.to_string_lossy().into_owned()))
+        .unwrap_or_else(arguments::environment_locale);
+    match usage::russian(error).filter(|_| locale == Locale::Ru) {
+        Some(text) => eprintln!("{text}"),
+        None => {
+            let _closed = error.print();
+        }
+    }
+    ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(u8::MAX))
 }
 
 fn man(locale: Locale) -> ExitCode {
