@@ -37,12 +37,13 @@ impl Text {
     /// A text with facts in it.
     #[must_use]
     pub fn new(en: impl Into<Cow<'static, str>>, ru: impl Into<Cow<'static, str>>) -> Self {
+        let (en, ru) = (en.into(), ru.into());
         #[cfg(not(feature = "russian"))]
-        let _ = ru;
+        drop(ru);
         Self {
-            en: en.into(),
+            en,
             #[cfg(feature = "russian")]
-            ru: ru.into(),
+            ru,
         }
     }
 
