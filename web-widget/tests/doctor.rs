@@ -414,7 +414,7 @@ impl TurnServer {
             (0, vec![0, 0x0d, 0, 4, 0, 0, 0, 0])
         };
         // Success is class 2, an error class 3: bits 8 and 4 of the type.
-        let mut answer = vec![1, method | 0x10 * class];
+        let mut answer = vec![1, method | (0x10 * class)];
         answer.extend(u16::try_from(body.len()).unwrap().to_be_bytes());
         answer.extend(&header[4..]);
         answer.extend(body);

@@ -2,6 +2,7 @@
 //! starts (Debian: pulseaudio, pulseaudio-utils, libasound2-plugins).
 
 #![cfg(all(target_os = "linux", feature = "audio-device"))]
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::process::Stdio;
 use std::time::Duration;
