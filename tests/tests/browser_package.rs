@@ -1,10 +1,10 @@
 //! The package in sites as people build them, with short-lived credentials, and through what a browser does to a page.
 
 use std::path::Path;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use codex_e2e::npm_package::{STRICT_POLICY, keys, site};
-use codex_e2e::peers::{Baresip, Chromium, Kamailio, PASSWORD, Rtpengine, Sipp, VoicebotScript};
+use codex_e2e::peers::{Baresip, Chromium, Kamailio, PASSWORD, Page, Rtpengine, Sipp, VoicebotScript};
 use codex_e2e::scenario::{Failure, Fallible, Scenario, Stage};
 use codex_e2e::sip_trace::TracedMessage;
 use serde_json::{Value, json};
@@ -105,24 +105,11 @@ async fn react_18_and_19_wake_up_what_the_server_rendered_and_call() -> Result<(
         .await
 }
 
-/// What `POST /widget/token` answers.
-async fn write_token(folder: &Path, user: &str, lasts: Duration) -> Fallible<()> {
-    let expires = rfc3339(SystemTime::now() + lasts)?;
+/// What `POST /widget/token` answers; the time is the browser's.
+async fn write_token(page: &mut Page, folder: &Path, user: &str, lasts: Duration) -> Fallible<()> {
+    let expires = page.evaluate(&format!("new Date(Date.now() + {}).toISOString()", lasts.as_millis())).await?;
     let token = json!({ "username": user, "password": PASSWORD, "expires": expires, "applicationName": "voicebot" });
     Ok(tokio::fs::write(folder.join("token"), token.to_string()).await?)
-}
-
-fn rfc3339(time: SystemTime) -> Fallible<String> {
-    let seconds = i64::try_from(time.duration_since(SystemTime::UNIX_EPOCH)?.as_secs())?;
-    // Days to a date: Howard Hinnant's `civil_from_days`.
-    let (days, rest) = (seconds.div_euclid(86_400) + 719_468, seconds.rem_euclid(86_400));
-    let (era, of_era) = (days.div_euclid(146_097), days.rem_euclid(146_097));
-    let year_of_era = (of_era - of_era / 1_460 + of_era / 36_524 - of_era / 146_096) / 365;
-    let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let month = (5 * of_year + 2) / 153;
-    let (day, month) = (of_year - (153 * month + 2) / 5 + 1, if month < 10 { month + 3 } else { month - 9 });
-    let year = year_of_era + era * 400 + i64::from(month <= 2);
-    Ok(format!("{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}Z", rest / 3600, rest / 60 % 60, rest % 60))
 }
 
 fn sent_by(stage: &Stage, method: &str) -> Vec<TracedMessage> {
@@ -173,16 +160,16 @@ async fn credentials_are_fetched_when_they_are_needed_and_again_when_they_end() 
                 await phone.until('call', (e) => e.state === 'idle', 15000, since);
                 return applicationName;
             })()";
-            write_token(&folder, "170", Duration::from_secs(3600)).await?;
+            write_token(&mut page, &folder, "170", Duration::from_secs(3600)).await?;
             assert_eq!(page.evaluate(call).await?, "voicebot");
             // They are good for another call.
             tokio::fs::remove_file(folder.join("token")).await?;
             assert_eq!(page.evaluate(call).await?, "voicebot");
             // Others, under another name, once these have ended: a client of its own, whose first ones are short.
-            write_token(&folder, "171", Duration::from_secs(31)).await?;
+            write_token(&mut page, &folder, "171", Duration::from_secs(31)).await?;
             page.evaluate(&format!("(async () => {{ await phone.client.destroy(); window.phone = new Phone(codex.createClient({config})); await phone.client.register(); }})()")).await?;
             assert_eq!(edge.contacts("171").await?.len(), 1);
-            write_token(&folder, "172", Duration::from_secs(3600)).await?;
+            write_token(&mut page, &folder, "172", Duration::from_secs(3600)).await?;
             // It waits for calls, and so registers anew by itself.
             for _ in 0..100 {
                 if edge.contacts("172").await?.len() == 1 && edge.contacts("171").await?.is_empty() {
