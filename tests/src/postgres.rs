@@ -1,5 +1,8 @@
 //! A PostgreSQL server of its own for a test: Debian's program, files in a temporary folder, on a free port of 127.0.0.1.
 
+#![expect(clippy::panic, reason = "part of test programs: a failure tells why the server does not start")]
+#![expect(clippy::disallowed_methods, reason = "another process's start and end are waited for in real time")]
+
 use std::fs;
 use std::io;
 use std::net::{Ipv4Addr, TcpListener};
@@ -58,6 +61,24 @@ impl PostgresServer {
         }
         server.run()?;
         Ok(server)
+    }
+
+    /// As [`start`](Self::start), but `None`, and a word of it, where PostgreSQL is not installed.
+    ///
+    /// # Panics
+    ///
+    /// If it is installed and does not start.
+    #[expect(clippy::print_stdout, reason = "part of test programs: who reads the output knows what was left out")]
+    #[must_use]
+    pub fn start_if_installed() -> Option<Self> {
+        match Self::start() {
+            Ok(server) => Some(server),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                println!("left out: {error}");
+                None
+            }
+            Err(error) => panic!("{error}"),
+        }
     }
 
     fn data(&self) -> PathBuf {

@@ -10,7 +10,7 @@ use crate::process::{self, Ended};
 use crate::report::{Outcome, say};
 
 /// What the end-to-end suite starts or needs.
-const PACKAGES: [&str; 17] = [
+const PACKAGES: [&str; 18] = [
     // The SIP edge.
     "kamailio",
     "kamailio-websocket-modules",
@@ -31,6 +31,8 @@ const PACKAGES: [&str; 17] = [
     "sox",
     // Speech for a call that is compared with what came back.
     "espeak-ng",
+    // A database that several bridges share.
+    "postgresql",
     // The namespace, and TLS identities.
     "iproute2",
     "ca-certificates",
@@ -56,7 +58,7 @@ pub(crate) fn ensure(install: bool) -> Outcome {
     if !process::succeeds(Command::new("apt-get").arg("--version")) {
         return Outcome::Skipped(
             "this machine has no apt-get: install kamailio (websocket, tls, json modules), rtpengine, sipp, baresip, \
-             chromium, coturn, tshark, sox, iproute2 and openssl by hand"
+             chromium, coturn, tshark, sox, postgresql, iproute2 and openssl by hand"
                 .to_owned(),
         );
     }

@@ -10,7 +10,7 @@
 //! |---|---|
 //! | [`call_book`] | facts of a call in, one record out, and what Zammad should be told of it: pure |
 //! | [`record`] | what an agent sees, in English and Russian: pure |
-//! | [`store`] | the port [`store::CallStore`]: facts are on disk before they are acknowledged; adapter on SQLite |
+//! | [`store`] | the port [`store::CallStore`]: facts are on disk before they are acknowledged; adapters on SQLite (one process) and PostgreSQL (several) |
 //! | [`delivery`] | the port [`delivery::Zammad`]; order, retries, circuit, dead letters; caller log and tickets |
 //! | [`receive`] | jambonz' hooks, reports of other programs, and the application behind the bridge |
 //! | [`config`] | settings from flags, environment, `.env` and TOML, all problems told at once |

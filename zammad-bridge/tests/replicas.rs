@@ -75,7 +75,7 @@ fn signal(bridge: &Bridge, signal: Signal) {
 
 /// So many rounds of something that goes wrong, under load.
 async fn rounds(rounds: u32, seed: u64) {
-    let mut database = PostgresServer::start().unwrap();
+    let Some(mut database) = PostgresServer::start_if_installed() else { return };
     let url = database.create_database("calls").unwrap();
     let zammad = ZammadServer::start().await.unwrap();
     zammad.set_delay(Duration::from_millis(2));
@@ -137,9 +137,9 @@ async fn rounds(rounds: u32, seed: u64) {
             3 => {
                 // The database is cut off with everything that was begun, or ended in order.
                 if random.below(2) == 0 {
-                    database.kill()
+                    database.kill();
                 } else {
-                    database.stop()
+                    database.stop();
                 }
                 tokio::time::sleep(Duration::from_millis(random.below(1_500))).await;
                 database.run().unwrap();

@@ -194,6 +194,19 @@ impl Lane {
     }
 }
 
+/// A channel as the stores write it.
+pub(crate) const fn channel_number(channel: Channel) -> i64 {
+    match channel {
+        Channel::CallerLog => 0,
+        Channel::Ticket => 1,
+    }
+}
+
+/// The channel of such a number.
+pub(crate) const fn channel(number: i64) -> Channel {
+    if number == 0 { Channel::CallerLog } else { Channel::Ticket }
+}
+
 fn cut(text: &str) -> String {
     text.chars().take(MAX_FAULT_CHARS).collect()
 }

@@ -4,7 +4,7 @@
 //! [`model`] after each. [`cut_off`]: many at once, in processes that end at any moment. Each is written against
 //! [`bench::StoreBench`]; what only one adapter can do stands in a module of its own.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::disallowed_methods, clippy::print_stdout)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::disallowed_methods, clippy::panic, clippy::print_stdout)]
 
 mod bench;
 mod cut_off;

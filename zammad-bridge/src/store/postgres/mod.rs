@@ -22,12 +22,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use codex_core_sip::random::Random as _;
 use secrecy::{ExposeSecret, SecretString};
 use sqlx::PgConnection;
 use sqlx::postgres::PgConnectOptions;
 use tokio::sync::{broadcast, watch};
 use tokio::task::JoinSet;
-use tokio::time::Instant;
 
 use self::bell::Notice;
 use self::connections::{Connections, bounded, query};
@@ -42,6 +42,7 @@ use super::{
 };
 use crate::call_book::CallFact;
 use crate::clock::{Clock, UnixMillis};
+use crate::delivery::SystemRandom;
 use crate::error::{Error, Result};
 
 /// How many connections a replica has at most, besides the one that listens.
@@ -115,8 +116,8 @@ struct Shared {
     replica_lease: Duration,
     /// What is to be added to our clock to get the database's, in milliseconds.
     clock_offset_ms: AtomicI64,
-    /// Until when others take this replica for alive, if nothing is heard of it.
-    alive_until: Mutex<Instant>,
+    /// Until when others take this replica for alive, if nothing is heard of it, by our clock.
+    alive_until_ms: AtomicI64,
     changes: broadcast::Sender<StoreChange>,
     due: watch::Sender<u64>,
     health: watch::Sender<StoreHealth>,
@@ -162,7 +163,7 @@ impl Shared {
 
     /// Says that we live; until when that holds.
     async fn show_life(&self) -> Result<()> {
-        let asked = Instant::now();
+        let asked = self.clock.now();
         let mut lent = self.connections.lend().await?;
         let shown =
             bounded("show that it lives", leases::show_life(&mut lent.connection, self.replica, self.replica_lease));
@@ -170,7 +171,7 @@ impl Shared {
         self.connections.give_back(lent, &result);
         let offset = result?.as_millis() - self.clock.now().as_millis();
         self.clock_offset_ms.store(offset, Ordering::Relaxed);
-        *self.alive_until.lock().unwrap_or_else(PoisonError::into_inner) = asked + self.replica_lease;
+        self.alive_until_ms.store((asked + self.replica_lease).as_millis(), Ordering::Relaxed);
         Ok(())
     }
 }
@@ -218,19 +219,22 @@ impl PostgresStore {
     /// [`Error::StoreTooNew`] if a newer program has been here, [`Error::StoreAway`] if nobody answers, and every other
     /// store fault.
     pub async fn open(settings: &PostgresSettings, routes: Routes, clock: Arc<dyn Clock>) -> Result<Self> {
-        let mut random = [0; 8];
-        let no_random = |_| Error::StoreFailed { action: "name itself", detail: "no random numbers".to_owned() };
-        getrandom::fill(&mut random).map_err(no_random)?;
+        let replica = i64::try_from(SystemRandom.below(i64::MAX.unsigned_abs())).unwrap_or(i64::MAX);
+        if replica == 0 {
+            // Nothing random: another replica may have the same name, and take this one's leases for its own.
+            let detail = "the system gives no random numbers".to_owned();
+            return Err(Error::StoreFailed { action: "name itself", detail });
+        }
         let shared = Arc::new(Shared {
             options: settings.options.clone(),
             connections: Connections::new(settings.options.clone(), MAX_CONNECTIONS),
             clock,
             routes,
             names: ZammadNames::default(),
-            replica: i64::from_be_bytes(random) & i64::MAX,
+            replica,
             replica_lease: settings.replica_lease,
             clock_offset_ms: AtomicI64::new(0),
-            alive_until: Mutex::new(Instant::now()),
+            alive_until_ms: AtomicI64::new(i64::MIN),
             changes: broadcast::Sender::new(CHANGES_KEPT),
             due: watch::Sender::new(0),
             health: watch::Sender::new(StoreHealth::Working),
@@ -301,8 +305,8 @@ impl CallStore for PostgresStore {
     }
 
     fn may_begin(&self, lease: &Lease, ends_by: UnixMillis) -> bool {
-        let alive_until = *self.shared.alive_until.lock().unwrap_or_else(PoisonError::into_inner);
-        ends_by <= lease.until && Instant::now() < alive_until
+        let alive_until = UnixMillis::new(self.shared.alive_until_ms.load(Ordering::Relaxed));
+        ends_by <= lease.until && self.shared.clock.now() < alive_until
     }
 
     fn due_signal(&self) -> watch::Receiver<u64> {

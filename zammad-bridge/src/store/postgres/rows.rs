@@ -11,6 +11,7 @@ use crate::call_book::{CallRecord, Channel, StepSet};
 use crate::clock::UnixMillis;
 use crate::store::alias::AliasKey;
 use crate::store::lane::Lane;
+pub(super) use crate::store::lane::{channel, channel_number};
 use crate::store::{RecordId, TicketId};
 
 type DbResult<T> = Result<T, sqlx::Error>;
@@ -301,15 +302,4 @@ pub(super) fn lane(row: &PgRow, names: &ZammadNames) -> DbResult<Lane> {
         answer: row.try_get(13)?,
         ticket: may(14)?.map(TicketId),
     })
-}
-
-pub(super) const fn channel_number(channel: Channel) -> i64 {
-    match channel {
-        Channel::CallerLog => 0,
-        Channel::Ticket => 1,
-    }
-}
-
-pub(super) const fn channel(number: i64) -> Channel {
-    if number == 0 { Channel::CallerLog } else { Channel::Ticket }
 }

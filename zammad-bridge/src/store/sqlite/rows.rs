@@ -11,6 +11,7 @@ use crate::call_book::{CallRecord, Channel, StepSet};
 use crate::clock::UnixMillis;
 use crate::store::alias::AliasKey;
 use crate::store::lane::Lane;
+pub(super) use crate::store::lane::{channel, channel_number};
 use crate::store::{RecordId, TicketId};
 
 /// How many rows one statement takes. Few sizes, so that all of them stay prepared; what does not fill one is filled up
@@ -290,17 +291,6 @@ pub(super) fn lane(row: &SqliteRow, names: &ZammadNames) -> DbResult<Lane> {
         answer: row.try_get(13)?,
         ticket: row.try_get::<Option<i64>, _>(14)?.map(TicketId),
     })
-}
-
-pub(super) const fn channel_number(channel: Channel) -> i64 {
-    match channel {
-        Channel::CallerLog => 0,
-        Channel::Ticket => 1,
-    }
-}
-
-pub(super) const fn channel(number: i64) -> Channel {
-    if number == 0 { Channel::CallerLog } else { Channel::Ticket }
 }
 
 /// A builder for a query whose conditions vary.
