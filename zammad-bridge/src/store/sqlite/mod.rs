@@ -49,8 +49,9 @@ const WRITER_CACHE_KIB: u32 = 4096;
 const READER_CACHE_KIB: u32 = 1024;
 
 /// After how many pages in the write-ahead log they are put into the file, and how large the log may stay, in bytes. The
-/// longer the log, the more often a page is changed before it is written to its place, and the rarer writers wait for that.
-const CHECKPOINT_PAGES: u32 = 16_000;
+/// longer the log, the more often a page is changed before it is written to its place, and the rarer writers wait for that:
+/// with a million calls an event writes some 8 pages, so that fewer than one event in a hundred waits.
+const CHECKPOINT_PAGES: u32 = 64_000;
 const LOG_LIMIT_BYTES: u32 = CHECKPOINT_PAGES * (PAGE_BYTES + 24);
 
 /// How long a statement waits for a lock, or a reader for a connection.
