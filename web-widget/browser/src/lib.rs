@@ -291,6 +291,7 @@ impl Core {
         let settings = MediaSettings {
             ice_servers: config.ice_servers.clone(),
             ice_transport_policy: config.ice_transport_policy,
+            audio_later: true,
         };
         let mut json = Json::default();
         json.open();

@@ -114,7 +114,7 @@ keys! {
     WIDGET_ORIGINS = "WIDGET_ORIGINS", Widget, false, "https://shop.example.com";
     /// What passwords are made of, at least 32 characters; the same for all bridges of an account.
     WIDGET_SECRET = "WIDGET_SECRET", Widget, true, "48 random characters (openssl rand -hex 24)";
-    /// The account's SIP realm; the account's registration_hook is https://<this bridge>/jambonz/registration, POST.
+    /// The account's SIP realm; the account's registration_hook is this bridge with the path /jambonz/registration, POST.
     WIDGET_SIP_REALM = "WIDGET_SIP_REALM", Widget, false, "acme.sip.example.com";
     /// How long credentials last, 1m to 24h. Default 10m
     WIDGET_CREDENTIALS_LIFETIME = "WIDGET_CREDENTIALS_LIFETIME", Widget, false, "10m";
