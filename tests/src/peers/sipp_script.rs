@@ -59,7 +59,7 @@ const CALLER: &str = "From: <sip:script@sip.example.test>;tag=[pid]caller[call_n
 const OWN_TAG: &str = ";tag=[pid]bot[call_number]";
 const VIA: &str = "Via: SIP/2.0/[transport] [local_ip]:[local_port];branch=";
 
-/// A scenario for SIPp; see the [module](self).
+/// A scenario for SIPp.
 #[derive(Debug, Clone)]
 pub struct SippScript {
     name: String,

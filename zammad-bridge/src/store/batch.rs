@@ -43,9 +43,18 @@ pub(crate) struct Batch<'a> {
     pages: HashMap<RecordId, Page>,
     aliases: HashMap<AliasKey, RecordId>,
     new_aliases: HashMap<AliasKey, RecordId>,
+    moved_aliases: Vec<MovedAlias>,
     gone: Vec<RecordId>,
     changes: Vec<StoreChange>,
     due: bool,
+}
+
+/// A name of a record that goes into another. It may lead to a third one, which had it before: then it stays there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct MovedAlias {
+    pub(crate) alias: AliasKey,
+    pub(crate) from: RecordId,
+    pub(crate) to: RecordId,
 }
 
 impl<'a> Batch<'a> {
@@ -59,6 +68,7 @@ impl<'a> Batch<'a> {
             pages: HashMap::new(),
             aliases: HashMap::new(),
             new_aliases: HashMap::new(),
+            moved_aliases: Vec::new(),
             gone: Vec::new(),
             changes: Vec::new(),
             due: false,
@@ -214,7 +224,12 @@ impl<'a> Batch<'a> {
         };
         let Some(dropped) = self.pages.remove(&drop).and_then(|page| page.record) else { return keep };
         for alias in AliasKey::all_of(drop, &dropped) {
-            self.new_aliases.insert(alias, keep);
+            for known in [self.aliases.get_mut(&alias), self.new_aliases.get_mut(&alias)].into_iter().flatten() {
+                if *known == drop {
+                    *known = keep;
+                }
+            }
+            self.moved_aliases.push(MovedAlias { alias, from: drop, to: keep });
         }
         if let Some(page) = self.pages.get_mut(&keep)
             && let Some(record) = &mut page.record
@@ -309,6 +324,7 @@ impl<'a> Batch<'a> {
                 .filter(|(_, page)| page.record_changed || !page.lanes_changed.is_empty())
                 .collect(),
             aliases: self.new_aliases,
+            moved_aliases: self.moved_aliases,
             gone: self.gone,
             changes: self.changes,
             due: self.due,
@@ -323,6 +339,8 @@ pub(crate) struct BatchChanges {
     pub(crate) begun: i64,
     pages: HashMap<RecordId, Page>,
     aliases: HashMap<AliasKey, RecordId>,
+    /// To be led elsewhere in this order, before the new ones are written.
+    pub(crate) moved_aliases: Vec<MovedAlias>,
     pub(crate) gone: Vec<RecordId>,
     pub(crate) changes: Vec<StoreChange>,
     pub(crate) due: bool,

@@ -42,6 +42,7 @@ suite!(
     retries_wait_and_keep_their_count,
     dialled_legs_fold_into_their_call_whichever_comes_first,
     a_call_id_that_is_taken_does_not_join_two_calls,
+    a_call_that_goes_into_another_takes_nobody_s_call_id_along,
     the_shelf_holds_what_failed_until_it_is_replayed_or_discarded,
     calls_go_to_the_zammad_of_their_application,
     tickets_are_told_apart_from_the_caller_log,
@@ -164,6 +165,22 @@ async fn dialled_legs_fold_into_their_call_whichever_comes_first(bench: &dyn Sto
     let record = store.call(call.record).await.unwrap().unwrap().record;
     assert_eq!((record.answered_by(), record.is_missed()), (AnsweredBy::Person, false));
     assert_eq!(drain(&*store, Channel::CallerLog, T0).await.len(), 2);
+}
+
+async fn a_call_that_goes_into_another_takes_nobody_s_call_id_along(bench: &dyn StoreBench) {
+    let store = bench.open(TicketMode::Off).await;
+    let of_client = |call_id: &str| {
+        let mut fact = CallFact::new(FactSource::Record, T0);
+        fact.sip_call_id = Some(call_id.to_owned());
+        fact
+    };
+    store.commit(of_client("own")).await.unwrap();
+    let victim = store.commit(with_call_id("sid-2", "taken", CallStatus::Trying)).await.unwrap();
+    let other = store.commit(with_call_id("sid-1", "taken", CallStatus::Trying)).await.unwrap();
+    assert_ne!(other.record, victim.record);
+    // Two records of one call become one; the Call-ID that it once used stays with whom it belongs to.
+    store.commit(with_call_id("sid-1", "own", CallStatus::Trying)).await.unwrap();
+    assert_eq!(store.commit(of_client("taken")).await.unwrap().record, victim.record);
 }
 
 async fn a_call_id_that_is_taken_does_not_join_two_calls(bench: &dyn StoreBench) {

@@ -120,10 +120,7 @@ impl Widget {
             Value::String(text) => text.trim().parse().ok(),
             _ => None,
         });
-        let mut answer = json!({"status": "ok"});
-        if let Some(wanted) = wanted {
-            answer["expires"] = wanted.min(left_s).into();
-        }
+        let mut answer = json!({"status": "ok", "expires": wanted.unwrap_or(left_s).min(left_s)});
         if let Some(application) = self.settings.application {
             answer["application_sid"] = application.to_string().into();
         }

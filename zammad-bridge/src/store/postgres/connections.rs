@@ -39,6 +39,12 @@ pub(super) async fn begin(connection: &mut PgConnection) -> Result<(), sqlx::Err
     sqlx::raw_sql(sqlx::AssertSqlSafe(sql)).execute(connection).await.map(|_| ())
 }
 
+/// Commits. Without the statement's limit: a server that waits for its synchronous standby would take that for a word to
+/// give up waiting, and say that it is done. [`bounded`] limits the wait, and then nothing is acknowledged.
+pub(super) async fn commit(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
+    run(connection, "SET LOCAL statement_timeout = 0; COMMIT").await
+}
+
 /// Waits for a transaction, but not for ever: a network that was cut says nothing.
 pub(super) async fn bounded<T>(action: &'static str, work: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T> {
     match tokio::time::timeout(TRANSACTION_LIMIT, work).await {

@@ -265,12 +265,18 @@ impl PostgresStore {
     }
 }
 
+/// How soon it is tried again to show life where that failed: as long as it is not shown, nothing is delivered.
+const SHOW_LIFE_AGAIN: Duration = Duration::from_secs(1);
+
 /// Says that this replica lives, three times in a lease.
 async fn show_life(shared: Arc<Shared>) {
+    let mut pause = shared.replica_lease / 3;
     loop {
-        tokio::time::sleep(shared.replica_lease / 3).await;
+        tokio::time::sleep(pause).await;
+        pause = shared.replica_lease / 3;
         if let Err(error) = shared.show_life().await {
             tracing::warn!(%error, "the other replicas cannot be told that this one lives");
+            pause = pause.min(SHOW_LIFE_AGAIN);
         }
     }
 }

@@ -10,6 +10,7 @@ use super::zammad_names::ZammadNames;
 use crate::call_book::{CallRecord, Channel, StepSet};
 use crate::clock::UnixMillis;
 use crate::store::alias::AliasKey;
+use crate::store::batch::MovedAlias;
 use crate::store::lane::Lane;
 pub(super) use crate::store::lane::{channel, channel_number};
 use crate::store::{RecordId, TicketId};
@@ -239,6 +240,19 @@ pub(super) async fn put_aliases(connection: &mut PgConnection, aliases: &[(Alias
     .execute(connection)
     .await
     .map(|_| ())
+}
+
+/// Leads names elsewhere, as far as they lead where is said.
+pub(super) async fn move_aliases(connection: &mut PgConnection, moved: &[MovedAlias]) -> DbResult<()> {
+    for MovedAlias { alias, from, to } in moved {
+        query("UPDATE zammad_bridge.call_alias SET call_id = $1 WHERE alias = $2 AND call_id = $3")
+            .bind(to.0)
+            .bind(alias.0.to_vec())
+            .bind(from.0)
+            .execute(&mut *connection)
+            .await?;
+    }
+    Ok(())
 }
 
 /// Nobody has these lanes any more.

@@ -4,6 +4,7 @@
 //! row may not be there yet), then records, then lanes, each by rising key. Replicas that get facts of one call at once
 //! so come one after the other, and find what the one before has written.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -50,7 +51,7 @@ macro_rules! in_transaction {
                         let $connection = &mut lent.connection;
                         connections::begin($connection).await?;
                         let done = $work;
-                        connections::run($connection, "COMMIT").await?;
+                        connections::commit($connection).await?;
                         Ok(done)
                     };
                     let noted = async { work.await.inspect_err(|error| conflict = is_conflict(error)) };
@@ -244,7 +245,7 @@ pub(super) async fn take_in(connection: &mut PgConnection, shared: &Shared, kept
     let changes = batch.into_changes();
     put(connection, shared, &changes).await?;
     shared.notify(connection, &changes.changes, true).await?;
-    connections::run(connection, "COMMIT").await
+    connections::commit(connection).await
 }
 
 /// Keeps other replicas from calls of these names until the transaction ends. The keys come sorted.
@@ -270,6 +271,7 @@ async fn fresh_ids(connection: &mut PgConnection, count: usize) -> DbResult<Vec<
 async fn put(connection: &mut PgConnection, shared: &Shared, changes: &BatchChanges) -> DbResult<()> {
     rows::put_records(connection, &changes.records()).await?;
     rows::put_lanes(connection, &shared.names, &changes.lanes()).await?;
+    rows::move_aliases(connection, &changes.moved_aliases).await?;
     rows::put_aliases(connection, &changes.aliases()).await?;
     rows::drop_records(connection, &changes.gone).await
 }
@@ -358,8 +360,14 @@ async fn sweep(
     .fetch_all(&mut *connection)
     .await?;
     let ids: Vec<i64> = rows.iter().map(|row| row.try_get(0)).collect::<DbResult<_>>()?;
-    let gone: Vec<RecordId> = ids.iter().copied().map(RecordId).collect();
-    let lanes = rows::lock_lanes(connection, &shared.names, &gone, 0).await?;
+    let mut gone: Vec<RecordId> = ids.iter().copied().map(RecordId).collect();
+    let mut lanes = rows::lock_lanes(connection, &shared.names, &gone, 0).await?;
+    // What came between the look and the locks: there is something to tell again.
+    let busy: HashSet<RecordId> =
+        lanes.iter().filter(|row| row.lane.due.is_some()).map(|row| row.lane.record).collect();
+    gone.retain(|id| !busy.contains(id));
+    lanes.retain(|row| !busy.contains(&row.lane.record));
+    let ids: Vec<i64> = gone.iter().map(|id| id.0).collect();
     let dead_letters = lanes.iter().filter(|row| !row.lane.shelved.is_empty()).count() as u64;
     query("DELETE FROM zammad_bridge.call_alias WHERE call_id = ANY($1)").bind(ids).execute(&mut *connection).await?;
     rows::drop_records(connection, &gone).await?;

@@ -10,6 +10,7 @@ use super::zammad_names::ZammadNames;
 use crate::call_book::{CallRecord, Channel, StepSet};
 use crate::clock::UnixMillis;
 use crate::store::alias::AliasKey;
+use crate::store::batch::MovedAlias;
 use crate::store::lane::Lane;
 pub(super) use crate::store::lane::{channel, channel_number};
 use crate::store::{RecordId, TicketId};
@@ -230,6 +231,15 @@ pub(super) async fn put_aliases(connection: &mut SqliteConnection, aliases: &[(A
     for (text, rows) in PUT_ALIASES.chunks(aliases) {
         let query = rows.fold(statement(text), |query, (alias, id)| query.bind(alias.0.to_vec()).bind(id.0));
         query.execute(&mut *connection).await?;
+    }
+    Ok(())
+}
+
+/// Leads names elsewhere, as far as they lead where is said.
+pub(super) async fn move_aliases(connection: &mut SqliteConnection, moved: &[MovedAlias]) -> DbResult<()> {
+    for MovedAlias { alias, from, to } in moved {
+        let query = sqlx::query("UPDATE call_alias SET call_id = ? WHERE alias = ? AND call_id = ?");
+        query.bind(to.0).bind(alias.0.to_vec()).bind(from.0).execute(&mut *connection).await?;
     }
     Ok(())
 }

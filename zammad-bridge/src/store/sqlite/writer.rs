@@ -87,11 +87,13 @@ impl Ledger for Writer {
         self.judged("erase a client's data", result)
     }
 
-    async fn close(mut self) {
-        drop(self.lock.take());
-        if let Err(error) = self.connection.close().await {
+    async fn close(self) {
+        // Whoever waits for the lock finds a file that is whole.
+        let Self { connection, lock, .. } = self;
+        if let Err(error) = connection.close().await {
             tracing::warn!(%error, "the store was not closed cleanly; it will be mended when it is opened");
         }
+        drop(lock);
     }
 }
 
@@ -245,7 +247,10 @@ impl Writer {
         for row in &found {
             let id = RecordId(row.try_get(0)?);
             ids.push(id);
-            aliases.extend(AliasKey::all_of(id, &rows::record(row, 1)?));
+            // What cannot be read any more goes as well; names that lead to nothing do no harm.
+            if let Ok(record) = rows::record(row, 1) {
+                aliases.extend(AliasKey::all_of(id, &record));
+            }
         }
         // A name may have gone over to a younger record.
         let mut own = rows::find_aliases(&mut transaction, &aliases).await?;
@@ -341,6 +346,7 @@ async fn put(
     let records = changes.records();
     rows::put_records(connection, &records).await?;
     rows::put_lanes(connection, &shared.names, &changes.lanes()).await?;
+    rows::move_aliases(connection, &changes.moved_aliases).await?;
     rows::put_aliases(connection, &changes.aliases()).await?;
     if !changes.gone.is_empty() {
         rows::drop_records(connection, &changes.gone).await?;
