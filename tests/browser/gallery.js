@@ -35,7 +35,7 @@ class Told {
   }
 }
 for (const name of ['register', 'unregister', 'startCall', 'hangup', 'acceptIncomingCall', 'rejectIncomingCall', 'mute',
-  'unmute', 'setSpeakerMuted', 'sendDtmf', 'setLanguage', 'prepare', 'destroy']) {
+  'unmute', 'setSpeakerMuted', 'hold', 'unhold', 'transfer', 'sendDtmf', 'setLanguage', 'prepare', 'destroy']) {
   Told.prototype[name] = async function (...given) {
     this.done.push([name, ...given]);
   };

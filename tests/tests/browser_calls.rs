@@ -291,6 +291,42 @@ async fn a_page_holds_a_call_is_held_and_moves_its_media_and_hears_again() -> Re
 }
 
 #[tokio::test]
+async fn a_page_s_call_goes_on_after_the_death_of_the_edge() -> Result<(), Failure> {
+    Scenario::new("a_page_s_call_goes_on_after_the_death_of_the_edge", LIMIT)
+        .play(async |stage| {
+            let _media = Rtpengine::start(stage).await?;
+            let mut edge = Kamailio::builder().with_rtpengine().start(stage).await?;
+            let script = VoicebotScript::HangsUpAfterReinvite { talking: Duration::from_secs(2) };
+            let mut voicebot = Sipp::voicebot(script).start(stage).await?;
+            let site = site().await?;
+            let browser = Chromium::builder().start(stage).await?;
+            let mut page = open(&browser, &site).await?;
+            page.evaluate(&format!(
+                "(async () => {{
+                    window.phone = new Phone(codex.createClient({}));
+                    await phone.client.startCall();
+                    await phone.reaches('connected');
+                    await heard();
+                }})()",
+                keys(&edge, "170")
+            ))
+            .await?;
+            edge.kill();
+            page.evaluate("phone.until('reconnecting', () => true, 30000)").await?;
+            // The audio goes past the edge.
+            page.evaluate("(async () => heard(await counted()))()").await?;
+            edge.start_again().await?;
+            // The far end hangs up once a re-INVITE has shown it the way to the page.
+            let ended = page.evaluate("phone.reaches('ended', 40000)").await?;
+            assert_eq!(ended["causeCode"], 16, "{ended}");
+            voicebot.succeeded(STEP).await?;
+            assert_eq!(page.evaluate("unhandled").await?, json!([]));
+            Ok(())
+        })
+        .await
+}
+
+#[tokio::test]
 async fn a_page_s_call_goes_on_after_the_media_relay_is_restarted() -> Result<(), Failure> {
     Scenario::new("a_page_s_call_goes_on_after_the_media_relay_is_restarted", LIMIT)
         .play(async |stage| {

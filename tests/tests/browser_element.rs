@@ -77,6 +77,12 @@ async fn a_visitor_calls_talks_presses_keys_and_calls_again() -> Result<(), Fail
             assert_eq!(page.evaluate(muted).await?, json!(["true", false]));
             page.click_in(ELEMENT, "[part=mute]").await?;
             assert_eq!(page.evaluate(muted).await?, json!(["false", true]));
+            for (pressed, status) in [("true", "The call is on hold"), ("false", "You are connected")] {
+                page.click_in(ELEMENT, "[part=hold]").await?;
+                let shown =
+                    format!("until(() => part('hold').getAttribute('aria-pressed') === '{pressed}' && text('status'))");
+                assert_eq!(page.evaluate(&shown).await?, status);
+            }
             page.click_in(ELEMENT, "[part=keypad-toggle]").await?;
             page.click_in(ELEMENT, "[data-key='5']").await?;
             page.click_in(ELEMENT, "[data-key='#']").await?;
@@ -147,7 +153,7 @@ async fn a_visitor_without_a_pointer_does_everything_by_keyboard() -> Result<(),
             page.press("Enter").await?;
             page.press("7").await?;
             assert_eq!(page.evaluate("[seen('keypad'), focused()]").await?, json!([true, "key"]));
-            page.evaluate("part('speaker').focus()").await?;
+            page.evaluate("part('hold').focus()").await?;
             page.press("Tab").await?;
             page.press("Enter").await?;
             page.evaluate("reaches('ended')").await?;

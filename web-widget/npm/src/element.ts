@@ -192,6 +192,19 @@ export class CodexVoiceWidget extends Base {
     await this.#client?.hangup().catch((error: unknown) => this.#tell(error));
   }
 
+  async hold(): Promise<void> {
+    await this.#client?.hold().catch((error: unknown) => this.#tell(error));
+  }
+
+  async unhold(): Promise<void> {
+    await this.#client?.unhold().catch((error: unknown) => this.#tell(error));
+  }
+
+  /** Sends the far end to somebody else, a SIP URI; the call then ends. Rejects if that does not come about. */
+  async transfer(targetUri: string): Promise<void> {
+    await this.#client?.transfer(targetUri);
+  }
+
   // ---- the life of the element --------------------------------------------------------------------------------------
 
   connectedCallback(): void {
@@ -243,7 +256,7 @@ export class CodexVoiceWidget extends Base {
 
   #build(): void {
     const view = (this.#view = new View(this.attachShadow({ mode: 'open' })));
-    const { launcher, close, call, done, accept, reject, mute, speaker, keypadToggle, hangup, language, keys, card } = view.parts;
+    const { launcher, close, call, done, accept, reject, mute, speaker, keypadToggle, hold, hangup, language, keys, card } = view.parts;
     const on = (target: EventTarget, act: (event: Event) => void, event = 'click'): void => {
       target.addEventListener(event, (happened) => {
         this.#sound.wake();
@@ -260,6 +273,7 @@ export class CodexVoiceWidget extends Base {
     });
     on(reject.button, () => void this.#client?.rejectIncomingCall().catch((error: unknown) => this.#tell(error)));
     on(hangup.button, () => void this.hangup());
+    on(hold.button, () => void (this.#shown.held ? this.unhold() : this.hold()));
     on(mute.button, () => this.#setMuted(!this.#muted));
     on(speaker.button, () => {
       this.#speakerMuted = !this.#speakerMuted;

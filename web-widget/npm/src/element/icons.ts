@@ -8,6 +8,7 @@ const PATHS = {
   sound: 'M4 9.5v5h3.5L12 18.5v-13L7.5 9.5ZM15.5 9a4 4 0 0 1 0 6M18 6.5a8 8 0 0 1 0 11',
   soundOff: 'M4 9.5v5h3.5L12 18.5v-13L7.5 9.5ZM16 9.5l5 5M21 9.5l-5 5',
   keys: 'M6 5h.01M12 5h.01M18 5h.01M6 11h.01M12 11h.01M18 11h.01M6 17h.01M12 17h.01M18 17h.01',
+  hold: 'M9 5v14M15 5v14',
   minimise: 'M6 9.5l6 6 6-6',
   close: 'M6 6l12 12M18 6L6 18',
   warning: 'M12 4 2.8 19.5h18.4ZM12 10v4.5M12 17.2v.1',

@@ -72,11 +72,12 @@ export function parts() {
   const keypadToggle = button('keypad-toggle', 'round', 'keys');
   keypadToggle.button.setAttribute('aria-controls', 'keypad');
   const speaker = button('speaker', 'round', 'sound', true);
+  const hold = button('hold', 'round', 'hold', true);
   const hangup = button('hangup', 'round stop', 'down');
   const done = button('done', 'plain', 'check');
   const callRow = make('div', { class: 'row' }, call.button);
   const incomingRow = make('div', { class: 'row' }, reject.button, accept.button);
-  const talkRow = make('div', { class: 'row' }, mute.button, keypadToggle.button, speaker.button, hangup.button);
+  const talkRow = make('div', { class: 'row' }, mute.button, keypadToggle.button, speaker.button, hold.button, hangup.button);
   const footer = make('footer', { part: 'actions' }, callRow, incomingRow, talkRow, done.button);
 
   const card = make('section', { part: 'card', class: 'card', id: 'card', 'aria-labelledby': 'heading', tabindex: '-1' }, header, body, footer);
@@ -84,7 +85,7 @@ export function parts() {
   return {
     root, card, launcher, heading, connection, connectionWords, language, close, orb, orbIcon, said, status, detail, time,
     help, helpProblem, helpRemedy, you, farEnd, youMeter, farEndMeter, meters, keys, keypad, consent, consentWords, privacy,
-    call, reject, accept, mute, keypadToggle, speaker, hangup, done, callRow, incomingRow, talkRow,
+    call, reject, accept, mute, keypadToggle, speaker, hold, hangup, done, callRow, incomingRow, talkRow,
   };
 }
 

@@ -157,13 +157,13 @@ export class View {
     if (url !== null) p.privacy.href = url;
   }
 
-  #buttons({ phase, labels, muted, speakerMuted, keypad }: Drawn): void {
+  #buttons({ phase, labels, muted, speakerMuted, keypad, held }: Drawn): void {
     const p = this.parts;
     const rest = ['idle', 'ended', 'failed'].includes(phase);
     p.callRow.hidden = !rest;
     p.incomingRow.hidden = phase !== 'incoming';
     p.talkRow.hidden = rest || phase === 'incoming';
-    for (const { button } of [p.mute, p.keypadToggle, p.speaker]) button.hidden = phase !== 'connected';
+    for (const { button } of [p.mute, p.keypadToggle, p.speaker, p.hold]) button.hidden = phase !== 'connected';
     text(p.call.words, phase === 'idle' ? labels.call : phase === 'ended' ? labels.callAgain : labels.tryAgain);
     p.done.button.hidden = phase !== 'ended' && phase !== 'failed';
     text(p.done.words, labels.done);
@@ -171,6 +171,7 @@ export class View {
     text(p.reject.words, labels.reject);
     round(p.mute, labels.mute, muted ? 'micOff' : 'mic', muted);
     round(p.speaker, labels.speaker, speakerMuted ? 'soundOff' : 'sound', speakerMuted);
+    round(p.hold, labels.hold, 'hold', Boolean(held));
     round(p.hangup, labels.hangup, 'down');
     round(p.keypadToggle, labels.keypad, 'keys');
     p.keypadToggle.button.setAttribute('aria-expanded', String(Boolean(keypad)));
