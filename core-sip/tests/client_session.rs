@@ -72,6 +72,7 @@ struct Line {
     answers: Vec<(u64, Result<Reply, Error>)>,
     edge_events: VecDeque<UaEvent>,
     sent: Vec<Message>,
+    received: Vec<Message>,
     next_command: u64,
 }
 
@@ -99,6 +100,7 @@ impl Line {
             answers: Vec::new(),
             edge_events: VecDeque::new(),
             sent: Vec::new(),
+            received: Vec::new(),
             next_command: 0,
         }
     }
@@ -151,6 +153,14 @@ impl Line {
         self.input(ClientInput::FlowClosed { flow, error });
     }
 
+    /// The tag that the edge gave its side of the last call.
+    fn edge_tag(&self) -> String {
+        let answers = self.received.iter().rev();
+        let mut tags = answers.filter(|message| message.cseq().is_ok_and(|cseq| cseq.method == Method::Invite));
+        let tag = tags.find_map(|message| message.to().ok().and_then(|to| to.tag().map(str::to_owned)));
+        tag.expect("the edge has rung or answered")
+    }
+
     fn edge_does(&mut self, command: Command) {
         self.edge.handle(self.now, Input::Command(command));
         self.settle();
@@ -164,6 +174,7 @@ impl Line {
                 match output {
                     Output::Send { bytes, .. } => {
                         if let Some(flow) = self.flow {
+                            self.received.extend(Message::parse(bytes.clone()));
                             self.client.handle(self.now, ClientInput::Received { flow, bytes });
                         }
                     }
@@ -1369,6 +1380,36 @@ fn somebody_else_takes_the_far_ends_place() {
         assert_eq!(line.call_states(), expected);
         let over = |event: &UaEvent| matches!(event, UaEvent::Ended { call, .. } if *call == ended);
         assert!(line.edge_events.iter().any(over), "{:#?}", line.edge_events);
+    }
+}
+
+#[test]
+fn a_call_that_is_replaced_before_it_is_up_ends_whatever_becomes_of_the_new_one() {
+    for answered in [false, true] {
+        let mut line = Line::registered(config());
+        line.ask(ClientCommand::StartCall(Box::default()));
+        let (call, invite) = line.incoming_at_edge();
+        line.edge_does(Command::Ring { call, headers: Vec::new() });
+        if answered {
+            line.media_hangs = true;
+            line.edge_does(Command::Answer { call, sdp: sdp("answer"), headers: Vec::new() });
+        }
+        assert_ne!(line.client.state(), CallState::Connected);
+        let edge_tag = line.edge_tag();
+        let from = invite.from().unwrap().tag().unwrap().to_owned();
+        let value = format!("{};to-tag={from};from-tag={edge_tag}", invite.call_id().unwrap());
+        line.media_hangs = false;
+        // The new one does not come about, and there is nothing to go back to.
+        line.media_fails = Some(Error::Media { fault: MediaFault::NoCommonCodec });
+        line.call_client(2, &[("Replaces", &value)]);
+        // It may be too late to call the first one off.
+        line.edge_does(Command::Answer { call, sdp: sdp("answer"), headers: Vec::new() });
+        line.run(Duration::from_secs(1));
+        assert_eq!(line.client.state(), CallState::Idle);
+        for ended in [call, CallHandle(2)] {
+            let over = |event: &UaEvent| matches!(event, UaEvent::Ended { call, .. } if *call == ended);
+            assert!(line.edge_events.iter().any(over), "{ended:?} has no owner: {:#?}", line.edge_events);
+        }
     }
 }
 

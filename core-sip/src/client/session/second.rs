@@ -93,8 +93,10 @@ impl ClientSession {
         if call.step == Step::Up {
             self.left = self.call.take().map(Box::new);
         } else {
-            // There is nothing to go back to.
-            self.end_call(CallState::Ended, Some("replaced".to_owned()), None, None);
+            // There is nothing to go back to, whatever becomes of the new call: the far end of the old one hears so now.
+            let reason = Some("replaced".to_owned());
+            self.end_call(CallState::Ended, reason.clone(), None, None);
+            self.agent(Input::Command(Command::Hangup { call: replaced, reason }));
         }
         true
     }
