@@ -65,8 +65,12 @@ struct Line {
     rfc4733: bool,
     /// Nothing that the client sends arrives any more.
     deaf: bool,
+    /// Every re-INVITE is refused.
+    refuse_changes: bool,
     statistics: MediaStatistics,
     media: Vec<MediaCommand>,
+    /// The same, with the call.
+    media_orders: Vec<(CallHandle, MediaCommand)>,
     media_call: Option<CallHandle>,
     events: Vec<Event>,
     answers: Vec<(u64, Result<Reply, Error>)>,
@@ -93,8 +97,10 @@ impl Line {
             media_hangs: false,
             rfc4733: true,
             deaf: false,
+            refuse_changes: false,
             statistics: MediaStatistics::default(),
             media: Vec::new(),
+            media_orders: Vec::new(),
             media_call: None,
             events: Vec::new(),
             answers: Vec::new(),
@@ -203,6 +209,9 @@ impl Line {
                 if let Ok(message) = Message::parse(bytes.clone()) {
                     self.sent.push(message);
                 }
+                if self.refuse_changes && self.refused_change(flow) {
+                    return;
+                }
                 if !self.deaf {
                     self.edge.handle(self.now, Input::Received { flow: FlowId(1), bytes });
                 }
@@ -212,6 +221,20 @@ impl Line {
             ClientOutput::Event(event) => self.events.push(event),
             other => panic!("{other:?}"),
         }
+    }
+
+    /// Answers what was sent last with 488 in the edge's stead, if that is a re-INVITE.
+    fn refused_change(&mut self, flow: FlowId) -> bool {
+        let Some(request) = self.sent.last() else { return false };
+        let tagged = request.to().is_ok_and(|to| to.tag().is_some());
+        if request.method() == Some(&Method::Invite) && tagged {
+            let header = |name: &str| request.header_named(name).unwrap().into_owned();
+            let names = ["Via", "From", "To", "Call-ID", "CSeq"].map(|name| format!("{name}: {}\r\n", header(name)));
+            let text = format!("SIP/2.0 488 Not Acceptable Here\r\n{}Content-Length: 0\r\n\r\n", names.concat());
+            self.client.handle(self.now, ClientInput::Received { flow, bytes: Bytes::from(text) });
+            return true;
+        }
+        false
     }
 
     fn media_order(&mut self, call: CallHandle, command: MediaCommand) {
@@ -227,6 +250,7 @@ impl Line {
             MediaCommand::ReadStatistics => Some(MediaReply::Statistics(self.statistics.clone())),
             _ => None,
         };
+        self.media_orders.push((call, command.clone()));
         self.media.push(command);
         if let Some(reply) = reply.filter(|_| !self.media_hangs) {
             self.client.handle(self.now, ClientInput::Media { call, reply });
@@ -1358,13 +1382,81 @@ fn whoever_hangs_up_on_the_way_wants_neither_call() {
     assert_eq!(ended, 2);
 }
 
+/// How the call of the edge is named by whoever takes its place.
+fn replaces(line: &Line, call: CallHandle) -> String {
+    let uri = line.edge.replacement_uri(call).unwrap();
+    let (_, value) = uri.split_once("?Replaces=").unwrap();
+    codex_core_sip::sip::uri::unescape(value).into_owned()
+}
+
+#[test]
+fn muting_reaches_both_calls_on_the_way_from_one_to_the_other() {
+    let (mut line, call) = transferable();
+    let left = line.media_call.unwrap();
+    sends_on(&mut line, call);
+    line.ask(ClientCommand::AcceptTransfer);
+    let new = line.media_call.unwrap();
+    assert_ne!(left, new);
+    line.media_orders.clear();
+    line.ask(ClientCommand::SetMuted(true));
+    line.ask(ClientCommand::SetSpeakerMuted(true));
+    for call in [left, new] {
+        let of = |(of, command): &(CallHandle, MediaCommand)| (*of == call).then(|| command.clone());
+        let orders: Vec<MediaCommand> = line.media_orders.iter().filter_map(of).collect();
+        assert!(
+            matches!(orders[..], [MediaCommand::SetMuted(true), MediaCommand::SetSpeakerMuted(true)]),
+            "{call:?}: {orders:?}"
+        );
+    }
+}
+
+#[test]
+fn a_call_that_is_held_and_muted_is_so_in_the_hands_of_whoever_takes_it_over() {
+    let (mut line, call) = Line::connected(config());
+    line.ask(ClientCommand::Hold);
+    line.ask(ClientCommand::SetMuted(true));
+    let value = replaces(&line, call);
+    line.events.clear();
+    line.media_orders.clear();
+    line.call_client(2, &[("Replaces", &value)]);
+    let new = line.media_call.unwrap();
+    let of_new: Vec<_> = line.media_orders.iter().filter(|(of, _)| *of == new).map(|(_, command)| command).collect();
+    let position = |wanted: fn(&MediaCommand) -> bool| of_new.iter().position(|command| wanted(command));
+    let silent = position(|command| matches!(command, MediaCommand::SetDirection(Direction::SendOnly)));
+    assert!(position(|command| matches!(command, MediaCommand::SetMuted(true))).is_some(), "{of_new:?}");
+    assert!(silent.is_some(), "{of_new:?}");
+    let live = position(|command| matches!(command, MediaCommand::SetDirection(Direction::SendRecv)));
+    assert_eq!(live, None, "{of_new:?}");
+    assert_eq!(holds(&line), [(true, false)], "the program and the far end know of it");
+    assert_eq!(line.client.state(), CallState::Connected);
+    let unhold = line.ask(ClientCommand::Unhold);
+    assert_eq!(line.answer(unhold), Some(Ok(Reply::Done)));
+    assert_eq!(directions(&line).last(), Some(&Direction::SendRecv));
+}
+
+#[test]
+fn a_hold_that_is_carried_over_stays_where_the_far_end_does_not_hear_of_it() {
+    let (mut line, call) = Line::connected(config());
+    line.ask(ClientCommand::Hold);
+    let value = replaces(&line, call);
+    line.events.clear();
+    line.media.clear();
+    line.refuse_changes = true;
+    line.call_client(2, &[("Replaces", &value)]);
+    line.run(Duration::from_secs(40));
+    assert_eq!(holds(&line), [(true, false)]);
+    assert!(directions(&line).iter().all(|direction| *direction == Direction::SendOnly), "{:?}", directions(&line));
+    let unhold = line.ask(ClientCommand::Unhold);
+    assert_eq!(line.answer(unhold), Some(Ok(Reply::Done)));
+    assert_eq!(directions(&line).last(), Some(&Direction::SendRecv));
+    assert_eq!(holds(&line), [(true, false), (false, false)]);
+}
+
 #[test]
 fn somebody_else_takes_the_far_ends_place() {
     for media_work in [true, false] {
         let (mut line, call) = Line::connected(config());
-        let uri = line.edge.replacement_uri(call).unwrap();
-        let (_, value) = uri.split_once("?Replaces=").unwrap();
-        let value = codex_core_sip::sip::uri::unescape(value).into_owned();
+        let value = replaces(&line, call);
         line.events.clear();
         line.media_fails = (!media_work).then_some(Error::Media { fault: MediaFault::NoCommonCodec });
         line.call_client(2, &[("Replaces", &value)]);

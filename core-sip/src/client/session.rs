@@ -596,12 +596,12 @@ impl ClientSession {
             ClientCommand::RejectIncomingCall { reason } => self.reject(id, reason),
             ClientCommand::SetMuted(muted) => {
                 self.muted = muted;
-                self.order_media(MediaCommand::SetMuted(muted));
+                self.order_all_media(&MediaCommand::SetMuted(muted));
                 self.done(id, Ok(Reply::Done));
             }
             ClientCommand::SetSpeakerMuted(muted) => {
                 self.speaker_muted = muted;
-                self.order_media(MediaCommand::SetSpeakerMuted(muted));
+                self.order_all_media(&MediaCommand::SetSpeakerMuted(muted));
                 self.done(id, Ok(Reply::Done));
             }
             ClientCommand::SendDtmf(tone) => self.send_dtmf(id, tone),
@@ -1140,6 +1140,7 @@ impl ClientSession {
         if let Some(id) = waiting {
             self.done(id, Ok(Reply::Done));
         }
+        self.tell_carried_hold();
         self.end_left("replaced");
     }
 

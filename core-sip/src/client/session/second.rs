@@ -14,6 +14,14 @@ impl ClientSession {
         self.call.as_mut().into_iter().chain(self.left.as_deref_mut()).find(|call| call.handle == handle)
     }
 
+    /// Gives an order to every media session there is: of two calls, both are heard.
+    pub(super) fn order_all_media(&mut self, command: &MediaCommand) {
+        self.order_media(command.clone());
+        if let Some(left) = &self.left {
+            self.output.push_back(ClientOutput::Media { call: left.handle, command: command.clone() });
+        }
+    }
+
     // ---- the far end sends us -------------------------------------------------------------------------------------
 
     pub(super) fn referred(&mut self, handle: CallHandle, target: String, referred_by: Option<String>) {
@@ -113,6 +121,7 @@ impl ClientSession {
             Some(offer) => MediaCommand::CreateAnswer(settings, offer),
             None => MediaCommand::CreateOffer(settings),
         });
+        self.carry_hold();
     }
 
     // ---- the end of either ----------------------------------------------------------------------------------------
@@ -120,12 +129,8 @@ impl ClientSession {
     /// The call that was to be left stays, since the new one did not come about. False if there is none.
     pub(super) fn return_to_left(&mut self) -> bool {
         let Some(call) = self.left.take() else { return false };
-        let (handle, state) = (call.handle, call.state);
+        let state = call.state;
         self.call = Some(*call);
-        // What was wished meanwhile went to the other media session.
-        for command in [MediaCommand::SetMuted(self.muted), MediaCommand::SetSpeakerMuted(self.speaker_muted)] {
-            self.output.push_back(ClientOutput::Media { call: handle, command });
-        }
         self.set_state(state);
         true
     }
