@@ -1370,6 +1370,32 @@ fn where_it_cannot_go_the_call_stays() {
 }
 
 #[test]
+fn a_transfer_that_was_accepted_waits_for_its_media_and_one_that_nobody_accepts_runs_out() {
+    let (mut line, call) = transferable();
+    sends_on(&mut line, call);
+    line.media_hangs = true;
+    line.run(Duration::from_secs(9));
+    line.ask(ClientCommand::AcceptTransfer);
+    line.run(Duration::from_secs(40));
+    let (handle, reply) = (line.media_call.unwrap(), MediaReply::Offer(Ok(sdp("offer"))));
+    line.media_hangs = false;
+    line.input(ClientInput::Media { call: handle, reply });
+    let (second, _) = line.incoming_at_edge();
+    line.edge_does(Command::Answer { call: second, sdp: sdp("answer"), headers: Vec::new() });
+    assert_eq!(transfer_result(&mut line), Ok(()));
+    assert_eq!(line.client.state(), CallState::Connected);
+
+    let (mut line, call) = transferable();
+    sends_on(&mut line, call);
+    line.run(Duration::from_secs(11));
+    assert!(matches!(transfer_result(&mut line), Err(Error::CallRefused { status: 603, .. })));
+    line.events.clear();
+    let accept = line.ask(ClientCommand::AcceptTransfer);
+    assert!(matches!(line.answer(accept), Some(Err(Error::WrongState { .. }))));
+    assert_eq!(line.call_states(), [], "the call that is there is not left for one that cannot come about");
+}
+
+#[test]
 fn whoever_hangs_up_on_the_way_wants_neither_call() {
     let (mut line, call) = transferable();
     sends_on(&mut line, call);

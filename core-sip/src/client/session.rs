@@ -1367,6 +1367,7 @@ impl ClientSession {
                 self.direction_changed(call, direction, held, held_by_far_end);
             }
             UaEvent::Referred { call, target, referred_by } => self.referred(call, target, referred_by),
+            UaEvent::ReferralExpired { call } => self.referral_expired(call),
             UaEvent::TransferProgress { call, status, phrase } => self.transfer_progress(call, status, phrase),
             UaEvent::TransferResult { call, result } => self.transfer_answered(call, result),
             UaEvent::HoldResult { call, result } => self.hold_answered(call, &result),

@@ -42,6 +42,13 @@ impl ClientSession {
         self.event(Event::TransferRequested(event));
     }
 
+    /// It is too late to go there.
+    pub(super) fn referral_expired(&mut self, handle: CallHandle) {
+        if let Some(call) = self.call_of(handle) {
+            call.referred_to = None;
+        }
+    }
+
     pub(super) fn accept_transfer(&mut self, id: CommandId) {
         if let Err(error) = self.go_where_sent(id) {
             self.done(id, Err(error));
@@ -59,6 +66,8 @@ impl ClientSession {
         };
         let referral = old.handle;
         self.left = Some(old);
+        // The media may take a while.
+        self.agent(Input::Command(Command::AcceptReferral { call: referral }));
         if let Err(error) = self.place_call(Some(id), start, None, Some(referral)) {
             self.call = self.left.take().map(|old| *old);
             self.agent(Input::Command(Command::DeclineReferral { call: referral }));

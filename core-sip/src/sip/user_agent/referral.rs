@@ -3,7 +3,7 @@
 //!
 //! ```text
 //!  REFER ─► 202, NOTIFY 100, UaEvent::Referred ─┬─► Command::Follow ─► INVITE ─► NOTIFY 180 … 200
-//!                                               └─► Command::Decline, or nothing in time ─► NOTIFY 603
+//!                                               └─► Command::DeclineReferral, or nothing in time ─► NOTIFY 603
 //! ```
 //!
 //! Who may send us anywhere decides whom we call: unless [`super::UserAgentConfig::accept_referrals`] is on, a REFER gets
@@ -44,10 +44,19 @@ pub(super) struct Referral {
     id: Option<u32>,
     /// The call that follows it.
     pub(super) by: Option<CallHandle>,
+    /// The program goes there, as soon as it can.
+    accepted: bool,
     /// How far it is.
     status: StatusCode,
     /// The far end has not been told yet.
     untold: bool,
+}
+
+impl Referral {
+    /// Nobody goes there yet, and whoever sent us has not been told that nobody will.
+    fn waits(&self) -> bool {
+        self.by.is_none() && !self.status.is_final()
+    }
 }
 
 impl UserAgent {
@@ -77,17 +86,33 @@ impl UserAgent {
         let mut fields = Vec::new();
         fields.extend(referred_by.map(|value| ("Referred-By", value)));
         fields.extend(replaces.map(|value| ("Replaces", value)));
-        established.referral =
-            Some(Box::new(Referral { target, fields, id, by: None, status: StatusCode::TRYING, untold: true }));
+        established.referral = Some(Box::new(Referral {
+            target,
+            fields,
+            id,
+            by: None,
+            accepted: false,
+            status: StatusCode::TRYING,
+            untold: true,
+        }));
         self.timers.set(Timer::Referral(handle), now + self.config.offer_answer_timeout);
         self.notify_referrer(now, handle);
         self.emit(event);
     }
 
+    /// The program goes where it was sent, but has to get ready first.
+    pub(super) fn accept_referral(&mut self, now: Time, handle: CallHandle) {
+        let waiting = self.established(handle).and_then(|established| established.referral.as_mut());
+        if let Some(waiting) = waiting.filter(|waiting| waiting.waits()) {
+            waiting.accepted = true;
+            self.timers.set(Timer::Referral(handle), now + REFERRAL_LASTS);
+        }
+    }
+
     /// The program goes where it was sent.
     pub(super) fn follow(&mut self, now: Time, referral: CallHandle, call: CallHandle, mut with: Invitation) {
         let waiting = self.established(referral).and_then(|established| established.referral.as_mut());
-        let Some(waiting) = waiting.filter(|waiting| waiting.by.is_none()) else {
+        let Some(waiting) = waiting.filter(|waiting| waiting.waits()) else {
             let problem = "there is no REFER that waits";
             return self.emit_ended(call, Outcome::failed(Error::WrongState { operation: "follow", problem }));
         };
@@ -101,7 +126,19 @@ impl UserAgent {
         }
     }
 
-    /// The program does not go, or has not said in time that it does; or the call that was to follow takes too long.
+    /// The program has not said in time that it goes, or it takes too long.
+    pub(super) fn referral_due(&mut self, now: Time, handle: CallHandle) {
+        let Some(referral) = self.established(handle).and_then(|established| established.referral.as_ref()) else {
+            return;
+        };
+        let (waits, late) = (referral.waits(), referral.accepted || referral.by.is_some());
+        self.referral_reached(now, handle, if late { StatusCode::REQUEST_TIMEOUT } else { StatusCode::DECLINE });
+        if waits {
+            self.emit(UaEvent::ReferralExpired { call: handle });
+        }
+    }
+
+    /// The program does not go.
     pub(super) fn decline_referral(&mut self, now: Time, handle: CallHandle) {
         let late = self.established(handle).and_then(|established| established.referral.as_ref()?.by).is_some();
         self.referral_reached(now, handle, if late { StatusCode::REQUEST_TIMEOUT } else { StatusCode::DECLINE });

@@ -158,6 +158,47 @@ fn where_nobody_goes_the_far_end_hears_so() {
 }
 
 #[test]
+fn whoever_has_said_that_it_goes_has_time_to_get_ready() {
+    let (mut lab, invite) = Lab::in_call(accepting());
+    lab.receive(in_call_request(&invite, "REFER", 1, REFER_TO));
+    lab.response(202);
+    notified(&mut lab);
+    lab.seconds(9);
+    lab.command(Command::AcceptReferral { call: CALL });
+    lab.seconds(60);
+    lab.nothing_sent();
+    lab.command(follow());
+    let second = lab.request(&Method::Invite);
+    lab.accept(&second, "carol");
+    lab.request(&Method::Ack);
+    assert_eq!(notified(&mut lab).0, "SIP/2.0 200 OK");
+    // But not for ever.
+    lab.receive(in_call_request(&invite, "REFER", 2, REFER_TO));
+    lab.response(202);
+    notified(&mut lab);
+    lab.command(Command::AcceptReferral { call: CALL });
+    lab.events();
+    lab.seconds(91);
+    assert_eq!(notified(&mut lab).0, "SIP/2.0 408 Request Timeout");
+    assert!(lab.events().iter().any(|event| matches!(event, UaEvent::ReferralExpired { call: CALL })));
+}
+
+#[test]
+fn what_could_not_be_said_yet_is_too_late_to_take_back() {
+    let (mut lab, invite) = Lab::in_call(accepting());
+    lab.receive(in_call_request(&invite, "REFER", 1, REFER_TO));
+    lab.response(202);
+    notified(&mut lab);
+    lab.refuse_flows = Some(Error::FlowLost { problem: "none".to_owned() });
+    lab.lose_flow();
+    lab.command(Command::DeclineReferral { call: CALL });
+    lab.events();
+    lab.command(follow());
+    let ended = lab.ended(SECOND);
+    assert!(matches!(ended.error, Some(Error::WrongState { .. })), "{ended:?}");
+}
+
+#[test]
 fn what_was_said_last_is_said_again_after_a_new_flow() {
     let (mut lab, invite) = Lab::in_call(accepting());
     lab.receive(in_call_request(&invite, "REFER", 1, REFER_TO));
