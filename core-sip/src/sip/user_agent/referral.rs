@@ -50,6 +50,8 @@ pub(super) struct Referral {
     status: StatusCode,
     /// The far end has not been told yet.
     untold: bool,
+    /// The far end does not want to be told.
+    silent: bool,
 }
 
 impl Referral {
@@ -78,8 +80,11 @@ impl UserAgent {
         };
         let referred_by = request.header(Name::ReferredBy).map(std::borrow::Cow::into_owned);
         let event = UaEvent::Referred { call: handle, target: target.clone(), referred_by: referred_by.clone() };
-        let contact = field("Contact", &self.identity.contact());
-        self.respond(request, StatusCode::ACCEPTED, vec![contact]);
+        let mut said = vec![field("Contact", &self.identity.contact())];
+        // RFC 4488: no subscription comes with it.
+        let silent = request.header_named("Refer-Sub").is_some_and(|wanted| is_false(&wanted));
+        said.extend(silent.then(|| field("Refer-Sub", "false")));
+        self.respond(request, StatusCode::ACCEPTED, said);
         let Some(established) = self.established(handle) else { return };
         let id = request.cseq().ok().map(|cseq| cseq.number).filter(|_| established.referred_before);
         established.referred_before = true;
@@ -94,6 +99,7 @@ impl UserAgent {
             accepted: false,
             status: StatusCode::TRYING,
             untold: true,
+            silent,
         }));
         self.timers.set(Timer::Referral(handle), now + self.config.offer_answer_timeout);
         self.notify_referrer(now, handle);
@@ -169,8 +175,15 @@ impl UserAgent {
         self.notify_referrer(now, handle);
     }
 
-    /// Says how far it is, if that is news and there is a flow.
+    /// Says how far it is, if that is news, somebody wants to hear it and there is a flow.
     pub(super) fn notify_referrer(&mut self, now: Time, handle: CallHandle) {
+        let silent = self.established(handle).and_then(|established| established.referral.as_ref());
+        if let Some(referral) = silent.filter(|referral| referral.silent) {
+            if referral.status.is_final() {
+                self.forget_referral(handle);
+            }
+            return;
+        }
         if self.up_flow().is_none() {
             return;
         }
@@ -192,8 +205,7 @@ impl UserAgent {
         let fields = vec![contact, field("Event", &format!("refer{id}")), field("Subscription-State", &state)];
         let mut dialog = established.dialog.clone();
         if over {
-            established.referral = None;
-            self.timers.stop(&Timer::Referral(handle));
+            self.forget_referral(handle);
         }
         let request = self.in_dialog(&mut dialog, Method::Notify, fields, Some((FRAGMENT, Bytes::from(said))));
         if let Some(established) = self.established(handle) {
@@ -204,11 +216,22 @@ impl UserAgent {
         }
     }
 
-    /// A far end that does not want to hear of it (RFC 6665 §4.2.2) hears no more. Where we were sent, we go on going.
+    /// A far end that does not want to hear of it (RFC 6665 §4.2.2) hears no more. Where we were sent, we go on going, or
+    /// may still go.
     pub(super) fn notify_answered(&mut self, handle: CallHandle, status: StatusCode) {
         if matches!(status, StatusCode::CALL_DOES_NOT_EXIST | StatusCode::BAD_EVENT)
             && let Some(established) = self.established(handle)
+            && let Some(referral) = &mut established.referral
         {
+            referral.silent = true;
+            if referral.by.is_some() || referral.status.is_final() {
+                self.forget_referral(handle);
+            }
+        }
+    }
+
+    fn forget_referral(&mut self, handle: CallHandle) {
+        if let Some(established) = self.established(handle) {
             established.referral = None;
             self.timers.stop(&Timer::Referral(handle));
         }
@@ -295,6 +318,11 @@ fn whom(request: &Message) -> Result<(String, Option<String>), StatusCode> {
         return Err(StatusCode::BAD_REQUEST);
     }
     Ok((named.uri().split('?').next().unwrap_or_default().to_owned(), replaces))
+}
+
+/// The value of `Refer-Sub`, without what may be said about it.
+fn is_false(value: &str) -> bool {
+    value.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case("false")
 }
 
 /// RFC 3891 §3: a party that gave no tag has `0` here.

@@ -184,6 +184,37 @@ fn whoever_has_said_that_it_goes_has_time_to_get_ready() {
 }
 
 #[test]
+fn whoever_does_not_want_to_hear_how_it_goes_still_sends_us() {
+    for asked_for in [true, false] {
+        let (mut lab, invite) = Lab::in_call(accepting());
+        let headers = format!("{REFER_TO}{}", if asked_for { "Refer-Sub: false\r\n" } else { "" });
+        lab.receive(in_call_request(&invite, "REFER", 1, &headers));
+        let accepted = lab.response(202);
+        assert_eq!(accepted.header_named("Refer-Sub").as_deref(), asked_for.then_some("false"));
+        if !asked_for {
+            let notify = lab.request(&Method::Notify);
+            lab.refuse(&notify, 481, &[]);
+        }
+        lab.nothing_sent();
+        assert!(referred(&lab.events()).is_some());
+        lab.command(follow());
+        let second = lab.request(&Method::Invite);
+        assert_eq!(second.request_uri(), Some("sip:carol@example.com"));
+        lab.accept(&second, "carol");
+        lab.request(&Method::Ack);
+        lab.nothing_sent();
+        // It is done with: the next one is taken, and may be declined without a word.
+        lab.receive(in_call_request(&invite, "REFER", 2, &format!("{REFER_TO}Refer-Sub: FALSE;x=1\r\n")));
+        lab.response(202);
+        lab.command(Command::DeclineReferral { call: CALL });
+        lab.nothing_sent();
+        lab.receive(in_call_request(&invite, "REFER", 3, &format!("{REFER_TO}Refer-Sub: true\r\n")));
+        assert_eq!(lab.response(202).header_named("Refer-Sub"), None);
+        notified(&mut lab);
+    }
+}
+
+#[test]
 fn what_could_not_be_said_yet_is_too_late_to_take_back() {
     let (mut lab, invite) = Lab::in_call(accepting());
     lab.receive(in_call_request(&invite, "REFER", 1, REFER_TO));
