@@ -1396,6 +1396,38 @@ fn a_transfer_that_was_accepted_waits_for_its_media_and_one_that_nobody_accepts_
 }
 
 #[test]
+fn a_far_end_that_sends_the_client_on_may_hang_up_before_it_has_gone() {
+    for media_work in [true, false] {
+        let (mut line, call) = transferable();
+        sends_on(&mut line, call);
+        line.media_hangs = true;
+        line.ask(ClientCommand::AcceptTransfer);
+        let (handle, fault) = (line.media_call.unwrap(), Error::Media { fault: MediaFault::NoCommonCodec });
+        line.edge_does(Command::Hangup { call, reason: None });
+        line.media_hangs = false;
+        let reply = MediaReply::Offer(if media_work { Ok(sdp("offer")) } else { Err(fault) });
+        line.input(ClientInput::Media { call: handle, reply });
+        if media_work {
+            let (second, _) = line.incoming_at_edge();
+            line.edge_does(Command::Answer { call: second, sdp: sdp("answer"), headers: Vec::new() });
+            assert_eq!(line.client.state(), CallState::Connected);
+        } else {
+            assert_eq!(line.client.state(), CallState::Idle);
+        }
+    }
+}
+
+#[test]
+fn a_far_end_hears_at_once_that_the_client_cannot_go() {
+    let (mut line, call) = transferable();
+    sends_on(&mut line, call);
+    line.media_fails = Some(Error::Media { fault: MediaFault::NoCommonCodec });
+    line.ask(ClientCommand::AcceptTransfer);
+    assert_eq!(line.client.state(), CallState::Connected);
+    assert!(matches!(transfer_result(&mut line), Err(Error::CallRefused { status: 603, .. })));
+}
+
+#[test]
 fn whoever_hangs_up_on_the_way_wants_neither_call() {
     let (mut line, call) = transferable();
     sends_on(&mut line, call);

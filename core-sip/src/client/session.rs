@@ -969,6 +969,9 @@ impl ClientSession {
     /// Ends the call for the program; the user agent knows already or is not concerned.
     fn end_call(&mut self, state: CallState, reason: Option<String>, cause: Option<u16>, error: Option<Error>) {
         let Some(mut call) = self.call.take() else { return };
+        if let (Some(referral), Step::Preparing { .. }) = (call.follows, &call.step) {
+            self.agent(Input::Command(Command::DeclineReferral { call: referral }));
+        }
         call.state = state;
         self.output.push_back(ClientOutput::Media { call: call.handle, command: MediaCommand::Close });
         let reason = reason.or_else(|| error.as_ref().map(ToString::to_string));

@@ -542,6 +542,7 @@ pub struct UserAgent {
     servers: OrderedMap<Arc<str>, Server>,
     calls: OrderedMap<CallHandle, Call>,
     ended_dialogs: VecDeque<DialogId>,
+    kept_referral: Option<referral::KeptReferral>,
     next_incoming: u64,
     destroyed: bool,
 }
@@ -575,6 +576,7 @@ impl UserAgent {
             servers: OrderedMap::new(),
             calls: OrderedMap::new(),
             ended_dialogs: VecDeque::new(),
+            kept_referral: None,
             next_incoming: CallHandle::FIRST_INCOMING,
             destroyed: false,
         }
@@ -714,6 +716,7 @@ impl UserAgent {
         self.stranded.clear();
         self.servers.clear();
         self.calls.clear();
+        self.kept_referral = None;
         self.destroyed = true;
     }
 

@@ -26,7 +26,7 @@ use super::client_request::Purpose;
 use super::outgoing::Invitation;
 use super::request::field;
 use super::timers::Timer;
-use super::{CallHandle, UaEvent, UserAgent};
+use super::{CallHandle, EndedBy, UaEvent, UserAgent};
 
 /// How long the call that follows a REFER may take, as the NOTIFYs say.
 const REFERRAL_LASTS: Duration = Duration::from_secs(90);
@@ -52,6 +52,14 @@ pub(super) struct Referral {
     untold: bool,
     /// The far end does not want to be told.
     silent: bool,
+}
+
+/// A REFER of a call that is over, which the program is about to follow. Nobody hears how it goes.
+#[derive(Debug)]
+pub(super) struct KeptReferral {
+    call: CallHandle,
+    referral: Box<Referral>,
+    until: Time,
 }
 
 impl Referral {
@@ -118,14 +126,19 @@ impl UserAgent {
     /// The program goes where it was sent.
     pub(super) fn follow(&mut self, now: Time, referral: CallHandle, call: CallHandle, mut with: Invitation) {
         let waiting = self.established(referral).and_then(|established| established.referral.as_mut());
-        let Some(waiting) = waiting.filter(|waiting| waiting.waits()) else {
+        let (target, fields) = if let Some(waiting) = waiting.filter(|waiting| waiting.waits()) {
+            waiting.by = Some(call);
+            let sent_to = (waiting.target.clone(), waiting.fields.clone());
+            self.timers.set(Timer::Referral(referral), now + REFERRAL_LASTS);
+            sent_to
+        } else if let Some(kept) = self.kept_referral.take_if(|kept| kept.call == referral && now < kept.until) {
+            (kept.referral.target, kept.referral.fields)
+        } else {
             let problem = "there is no REFER that waits";
             return self.emit_ended(call, Outcome::failed(Error::WrongState { operation: "follow", problem }));
         };
-        waiting.by = Some(call);
-        with.target.clone_from(&waiting.target);
-        with.headers.extend(waiting.fields.iter().map(|(name, value)| field(name, value)));
-        self.timers.set(Timer::Referral(referral), now + REFERRAL_LASTS);
+        with.target = target;
+        with.headers.extend(fields.iter().map(|(name, value)| field(name, value)));
         self.invite(now, call, with);
         if !self.calls.contains_key(&call) {
             self.referral_reached(now, referral, StatusCode::SERVER_INTERNAL_ERROR);
@@ -144,8 +157,20 @@ impl UserAgent {
         }
     }
 
+    /// The call ends. Whoever hangs up after sending us does not take that back (RFC 5589 §6): if the program is on its way,
+    /// it may still follow.
+    pub(super) fn keep_referral(&mut self, now: Time, handle: CallHandle, by: EndedBy) {
+        let accepted = self.established(handle).and_then(|established| {
+            established.referral.take_if(|referral| by == EndedBy::Remote && referral.accepted && referral.waits())
+        });
+        if let Some(referral) = accepted {
+            self.kept_referral = Some(KeptReferral { call: handle, referral, until: now + REFERRAL_LASTS });
+        }
+    }
+
     /// The program does not go.
     pub(super) fn decline_referral(&mut self, now: Time, handle: CallHandle) {
+        self.kept_referral.take_if(|kept| kept.call == handle);
         let late = self.established(handle).and_then(|established| established.referral.as_ref()?.by).is_some();
         self.referral_reached(now, handle, if late { StatusCode::REQUEST_TIMEOUT } else { StatusCode::DECLINE });
     }

@@ -215,6 +215,42 @@ fn whoever_does_not_want_to_hear_how_it_goes_still_sends_us() {
 }
 
 #[test]
+fn whoever_hangs_up_after_sending_us_does_not_take_that_back() {
+    for (accepts, declines, wait, goes) in
+        [(true, false, 60, true), (true, false, 91, false), (true, true, 1, false), (false, false, 1, false)]
+    {
+        let (mut lab, invite) = Lab::in_call(accepting());
+        lab.receive(in_call_request(&invite, "REFER", 1, REFER_TO));
+        lab.response(202);
+        notified(&mut lab);
+        if accepts {
+            lab.command(Command::AcceptReferral { call: CALL });
+        }
+        lab.receive(in_call_request(&invite, "BYE", 2, ""));
+        lab.response(200);
+        lab.ended(CALL);
+        if declines {
+            lab.command(Command::DeclineReferral { call: CALL });
+        }
+        lab.seconds(wait);
+        lab.command(follow());
+        if goes {
+            let second = lab.request(&Method::Invite);
+            assert_eq!(second.request_uri(), Some("sip:carol@example.com"));
+            assert_eq!(second.header(Name::ReferredBy).as_deref(), Some("<sip:bot@example.com>"));
+            lab.refuse(&second, 486, &[]);
+            lab.request(&Method::Ack);
+            assert_eq!(lab.ended(SECOND).cause, Some(486));
+            // Once.
+            lab.command(follow());
+        }
+        let ended = lab.ended(SECOND);
+        assert!(matches!(ended.error, Some(Error::WrongState { .. })), "{accepts} {declines} {wait}: {ended:?}");
+        lab.nothing_sent();
+    }
+}
+
+#[test]
 fn what_could_not_be_said_yet_is_too_late_to_take_back() {
     let (mut lab, invite) = Lab::in_call(accepting());
     lab.receive(in_call_request(&invite, "REFER", 1, REFER_TO));
