@@ -1418,6 +1418,58 @@ fn a_far_end_that_sends_the_client_on_may_hang_up_before_it_has_gone() {
 }
 
 #[test]
+fn a_call_that_is_returned_to_makes_up_for_what_it_missed() {
+    for missed in [true, false] {
+        let (mut line, call) = transferable();
+        let left = line.media_call.unwrap();
+        sends_on(&mut line, call);
+        line.ask(ClientCommand::AcceptTransfer);
+        let (second, _) = line.incoming_at_edge();
+        let notice = |notice| ClientInput::Media { call: left, reply: MediaReply::Notice(notice) };
+        line.events.clear();
+        line.media.clear();
+        if missed {
+            line.input(notice(MediaNotice::Failed(MediaFault::IceFailed)));
+        }
+        // The one who is to be left holds the call: nothing goes out there, and the new call is not concerned.
+        line.edge_does(Command::Hold { call, held: true });
+        let quiet = |(of, command): &(CallHandle, MediaCommand)| {
+            *of == left && matches!(command, MediaCommand::SetDirection(Direction::RecvOnly | Direction::Inactive))
+        };
+        assert!(line.media_orders.iter().any(quiet), "{:?}", line.media_orders);
+        assert_eq!(holds(&line), []);
+        assert_eq!(restarts(&line), 0);
+        line.run(Duration::from_secs(30));
+        line.edge_does(Command::Reject { call: second, status: StatusCode::BUSY_HERE, reason: None });
+        assert_eq!(line.client.state(), CallState::Connected);
+        assert_eq!(holds(&line), [(false, true)]);
+        assert_eq!(restarts(&line), usize::from(missed));
+        if missed {
+            line.notice(MediaNotice::Ice(IceState::Connected));
+        }
+        line.run(Duration::from_secs(60));
+        assert_eq!(line.client.state(), CallState::Connected);
+    }
+}
+
+#[test]
+fn a_restart_that_was_under_way_when_a_call_was_left_is_made_anew() {
+    let (mut line, call) = transferable();
+    let left = line.media_call.unwrap();
+    sends_on(&mut line, call);
+    line.media_hangs = true;
+    line.ask(ClientCommand::NetworkChanged);
+    line.media_hangs = false;
+    line.ask(ClientCommand::AcceptTransfer);
+    let (second, _) = line.incoming_at_edge();
+    line.input(ClientInput::Media { call: left, reply: MediaReply::Offer(Ok(sdp("lost"))) });
+    line.media_orders.clear();
+    line.edge_does(Command::Reject { call: second, status: StatusCode::BUSY_HERE, reason: None });
+    let of_left: Vec<_> = line.media_orders.iter().filter(|(of, _)| *of == left).map(|(_, command)| command).collect();
+    assert!(matches!(of_left[..], [MediaCommand::Rollback, MediaCommand::Restart(_), ..]), "{of_left:?}");
+}
+
+#[test]
 fn a_far_end_hears_at_once_that_the_client_cannot_go() {
     let (mut line, call) = transferable();
     sends_on(&mut line, call);

@@ -1054,6 +1054,7 @@ impl ClientSession {
         if let MediaReply::DtmfSent(id, tone, result) = reply {
             return self.dtmf_sent(handle, id, tone, result);
         }
+        self.left_media(handle, &reply);
         let now = self.now;
         let Some(call) = self.call.as_mut().filter(|call| call.handle == handle) else { return };
         match reply {
@@ -1377,6 +1378,7 @@ impl ClientSession {
             UaEvent::OfferAnswered { call, result } => self.offer_answered(call, result),
             UaEvent::Reoffered { call, offer } => self.reoffered(call, offer),
             UaEvent::MediaMoved { call, .. } => {
+                self.missed_in_left(Some(call));
                 if self.is_current(call) {
                     self.log(LogLevel::Warn, "the far end's media have moved", Map::new(), None);
                     self.restart_media();

@@ -1,6 +1,6 @@
 //! Hold, ours and the far end's.
 
-use super::{Call, ClientSession, CommandId, HoldEvent, MediaCommand, Reply, Step, put};
+use super::{Call, ClientOutput, ClientSession, CommandId, HoldEvent, MediaCommand, Reply, Step, put};
 use crate::error::Result;
 use crate::event::{Event, LogLevel};
 use crate::json::Map;
@@ -17,6 +17,8 @@ pub(super) struct Hold {
     /// The call whose place this one has taken was held, and the far end of this one has not agreed to be: the media
     /// session keeps still all the same.
     pub(super) carried: bool,
+    /// It has changed while another call was to take the place of this one, and the program has not been told.
+    untold: bool,
 }
 
 impl Hold {
@@ -88,12 +90,22 @@ impl ClientSession {
         held: bool,
         held_by_far_end: bool,
     ) {
-        let Some(call) = self.call.as_mut().filter(|call| call.handle == handle) else { return };
+        let Some(call) = self.call_of(handle) else { return };
         call.hold.carried &= !held;
         let direction = if call.hold.carried { Hold::silenced(direction) } else { direction };
         let held = held || call.hold.carried;
-        let news = (call.hold.held, call.hold.held_by_far_end) != (held, held_by_far_end);
+        call.hold.untold |= (call.hold.held, call.hold.held_by_far_end) != (held, held_by_far_end);
         (call.hold.held, call.hold.held_by_far_end) = (held, held_by_far_end);
+        let command = MediaCommand::SetDirection(direction);
+        self.output.push_back(ClientOutput::Media { call: handle, command });
+        self.tell_hold();
+    }
+
+    /// Tells of the hold of the call that the program sees, if that is news.
+    pub(super) fn tell_hold(&mut self) {
+        let Some(call) = self.call.as_mut().filter(|call| call.hold.untold) else { return };
+        call.hold.untold = false;
+        let (held, held_by_far_end) = (call.hold.held, call.hold.held_by_far_end);
         let event = HoldEvent {
             held,
             held_by_far_end,
@@ -102,14 +114,11 @@ impl ClientSession {
             application_name: call.application(),
             customer_data: call.customer_data.clone(),
         };
-        self.order_media(MediaCommand::SetDirection(direction));
-        if news {
-            let mut context = Map::new();
-            put(&mut context, "held", held);
-            put(&mut context, "heldByFarEnd", held_by_far_end);
-            self.log(LogLevel::Info, "hold changed", context, None);
-            self.event(Event::Hold(event));
-        }
+        let mut context = Map::new();
+        put(&mut context, "held", held);
+        put(&mut context, "heldByFarEnd", held_by_far_end);
+        self.log(LogLevel::Info, "hold changed", context, None);
+        self.event(Event::Hold(event));
     }
 
     /// Whether packets are expected from the far end.

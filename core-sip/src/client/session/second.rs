@@ -141,6 +141,8 @@ impl ClientSession {
         let state = call.state;
         self.call = Some(*call);
         self.set_state(state);
+        self.tell_hold();
+        self.catch_up();
         true
     }
 
