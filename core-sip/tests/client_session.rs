@@ -65,13 +65,18 @@ struct Line {
     rfc4733: bool,
     /// Nothing that the client sends arrives any more.
     deaf: bool,
+    /// Every re-INVITE is refused.
+    refuse_changes: bool,
     statistics: MediaStatistics,
     media: Vec<MediaCommand>,
+    /// The same, with the call.
+    media_orders: Vec<(CallHandle, MediaCommand)>,
     media_call: Option<CallHandle>,
     events: Vec<Event>,
     answers: Vec<(u64, Result<Reply, Error>)>,
     edge_events: VecDeque<UaEvent>,
     sent: Vec<Message>,
+    received: Vec<Message>,
     next_command: u64,
 }
 
@@ -92,13 +97,16 @@ impl Line {
             media_hangs: false,
             rfc4733: true,
             deaf: false,
+            refuse_changes: false,
             statistics: MediaStatistics::default(),
             media: Vec::new(),
+            media_orders: Vec::new(),
             media_call: None,
             events: Vec::new(),
             answers: Vec::new(),
             edge_events: VecDeque::new(),
             sent: Vec::new(),
+            received: Vec::new(),
             next_command: 0,
         }
     }
@@ -151,6 +159,14 @@ impl Line {
         self.input(ClientInput::FlowClosed { flow, error });
     }
 
+    /// The tag that the edge gave its side of the last call.
+    fn edge_tag(&self) -> String {
+        let answers = self.received.iter().rev();
+        let mut tags = answers.filter(|message| message.cseq().is_ok_and(|cseq| cseq.method == Method::Invite));
+        let tag = tags.find_map(|message| message.to().ok().and_then(|to| to.tag().map(str::to_owned)));
+        tag.expect("the edge has rung or answered")
+    }
+
     fn edge_does(&mut self, command: Command) {
         self.edge.handle(self.now, Input::Command(command));
         self.settle();
@@ -164,6 +180,7 @@ impl Line {
                 match output {
                     Output::Send { bytes, .. } => {
                         if let Some(flow) = self.flow {
+                            self.received.extend(Message::parse(bytes.clone()));
                             self.client.handle(self.now, ClientInput::Received { flow, bytes });
                         }
                     }
@@ -192,6 +209,9 @@ impl Line {
                 if let Ok(message) = Message::parse(bytes.clone()) {
                     self.sent.push(message);
                 }
+                if self.refuse_changes && self.refused_change(flow) {
+                    return;
+                }
                 if !self.deaf {
                     self.edge.handle(self.now, Input::Received { flow: FlowId(1), bytes });
                 }
@@ -201,6 +221,20 @@ impl Line {
             ClientOutput::Event(event) => self.events.push(event),
             other => panic!("{other:?}"),
         }
+    }
+
+    /// Answers what was sent last with 488 in the edge's stead, if that is a re-INVITE.
+    fn refused_change(&mut self, flow: FlowId) -> bool {
+        let Some(request) = self.sent.last() else { return false };
+        let tagged = request.to().is_ok_and(|to| to.tag().is_some());
+        if request.method() == Some(&Method::Invite) && tagged {
+            let header = |name: &str| request.header_named(name).unwrap().into_owned();
+            let names = ["Via", "From", "To", "Call-ID", "CSeq"].map(|name| format!("{name}: {}\r\n", header(name)));
+            let text = format!("SIP/2.0 488 Not Acceptable Here\r\n{}Content-Length: 0\r\n\r\n", names.concat());
+            self.client.handle(self.now, ClientInput::Received { flow, bytes: Bytes::from(text) });
+            return true;
+        }
+        false
     }
 
     fn media_order(&mut self, call: CallHandle, command: MediaCommand) {
@@ -216,6 +250,7 @@ impl Line {
             MediaCommand::ReadStatistics => Some(MediaReply::Statistics(self.statistics.clone())),
             _ => None,
         };
+        self.media_orders.push((call, command.clone()));
         self.media.push(command);
         if let Some(reply) = reply.filter(|_| !self.media_hangs) {
             self.client.handle(self.now, ClientInput::Media { call, reply });
@@ -1335,6 +1370,116 @@ fn where_it_cannot_go_the_call_stays() {
 }
 
 #[test]
+fn a_transfer_that_was_accepted_waits_for_its_media_and_one_that_nobody_accepts_runs_out() {
+    let (mut line, call) = transferable();
+    sends_on(&mut line, call);
+    line.media_hangs = true;
+    line.run(Duration::from_secs(9));
+    line.ask(ClientCommand::AcceptTransfer);
+    line.run(Duration::from_secs(40));
+    let (handle, reply) = (line.media_call.unwrap(), MediaReply::Offer(Ok(sdp("offer"))));
+    line.media_hangs = false;
+    line.input(ClientInput::Media { call: handle, reply });
+    let (second, _) = line.incoming_at_edge();
+    line.edge_does(Command::Answer { call: second, sdp: sdp("answer"), headers: Vec::new() });
+    assert_eq!(transfer_result(&mut line), Ok(()));
+    assert_eq!(line.client.state(), CallState::Connected);
+
+    let (mut line, call) = transferable();
+    sends_on(&mut line, call);
+    line.run(Duration::from_secs(11));
+    assert!(matches!(transfer_result(&mut line), Err(Error::CallRefused { status: 603, .. })));
+    line.events.clear();
+    let accept = line.ask(ClientCommand::AcceptTransfer);
+    assert!(matches!(line.answer(accept), Some(Err(Error::WrongState { .. }))));
+    assert_eq!(line.call_states(), [], "the call that is there is not left for one that cannot come about");
+}
+
+#[test]
+fn a_far_end_that_sends_the_client_on_may_hang_up_before_it_has_gone() {
+    for media_work in [true, false] {
+        let (mut line, call) = transferable();
+        sends_on(&mut line, call);
+        line.media_hangs = true;
+        line.ask(ClientCommand::AcceptTransfer);
+        let (handle, fault) = (line.media_call.unwrap(), Error::Media { fault: MediaFault::NoCommonCodec });
+        line.edge_does(Command::Hangup { call, reason: None });
+        line.media_hangs = false;
+        let reply = MediaReply::Offer(if media_work { Ok(sdp("offer")) } else { Err(fault) });
+        line.input(ClientInput::Media { call: handle, reply });
+        if media_work {
+            let (second, _) = line.incoming_at_edge();
+            line.edge_does(Command::Answer { call: second, sdp: sdp("answer"), headers: Vec::new() });
+            assert_eq!(line.client.state(), CallState::Connected);
+        } else {
+            assert_eq!(line.client.state(), CallState::Idle);
+        }
+    }
+}
+
+#[test]
+fn a_call_that_is_returned_to_makes_up_for_what_it_missed() {
+    for missed in [true, false] {
+        let (mut line, call) = transferable();
+        let left = line.media_call.unwrap();
+        sends_on(&mut line, call);
+        line.ask(ClientCommand::AcceptTransfer);
+        let (second, _) = line.incoming_at_edge();
+        let notice = |notice| ClientInput::Media { call: left, reply: MediaReply::Notice(notice) };
+        line.events.clear();
+        line.media.clear();
+        if missed {
+            line.input(notice(MediaNotice::Failed(MediaFault::IceFailed)));
+        }
+        // The one who is to be left holds the call: nothing goes out there, and the new call is not concerned.
+        line.edge_does(Command::Hold { call, held: true });
+        let quiet = |(of, command): &(CallHandle, MediaCommand)| {
+            *of == left && matches!(command, MediaCommand::SetDirection(Direction::RecvOnly | Direction::Inactive))
+        };
+        assert!(line.media_orders.iter().any(quiet), "{:?}", line.media_orders);
+        assert_eq!(holds(&line), []);
+        assert_eq!(restarts(&line), 0);
+        line.run(Duration::from_secs(30));
+        line.edge_does(Command::Reject { call: second, status: StatusCode::BUSY_HERE, reason: None });
+        assert_eq!(line.client.state(), CallState::Connected);
+        assert_eq!(holds(&line), [(false, true)]);
+        assert_eq!(restarts(&line), usize::from(missed));
+        if missed {
+            line.notice(MediaNotice::Ice(IceState::Connected));
+        }
+        line.run(Duration::from_secs(60));
+        assert_eq!(line.client.state(), CallState::Connected);
+    }
+}
+
+#[test]
+fn a_restart_that_was_under_way_when_a_call_was_left_is_made_anew() {
+    let (mut line, call) = transferable();
+    let left = line.media_call.unwrap();
+    sends_on(&mut line, call);
+    line.media_hangs = true;
+    line.ask(ClientCommand::NetworkChanged);
+    line.media_hangs = false;
+    line.ask(ClientCommand::AcceptTransfer);
+    let (second, _) = line.incoming_at_edge();
+    line.input(ClientInput::Media { call: left, reply: MediaReply::Offer(Ok(sdp("lost"))) });
+    line.media_orders.clear();
+    line.edge_does(Command::Reject { call: second, status: StatusCode::BUSY_HERE, reason: None });
+    let of_left: Vec<_> = line.media_orders.iter().filter(|(of, _)| *of == left).map(|(_, command)| command).collect();
+    assert!(matches!(of_left[..], [MediaCommand::Rollback, MediaCommand::Restart(_), ..]), "{of_left:?}");
+}
+
+#[test]
+fn a_far_end_hears_at_once_that_the_client_cannot_go() {
+    let (mut line, call) = transferable();
+    sends_on(&mut line, call);
+    line.media_fails = Some(Error::Media { fault: MediaFault::NoCommonCodec });
+    line.ask(ClientCommand::AcceptTransfer);
+    assert_eq!(line.client.state(), CallState::Connected);
+    assert!(matches!(transfer_result(&mut line), Err(Error::CallRefused { status: 603, .. })));
+}
+
+#[test]
 fn whoever_hangs_up_on_the_way_wants_neither_call() {
     let (mut line, call) = transferable();
     sends_on(&mut line, call);
@@ -1347,13 +1492,81 @@ fn whoever_hangs_up_on_the_way_wants_neither_call() {
     assert_eq!(ended, 2);
 }
 
+/// How the call of the edge is named by whoever takes its place.
+fn replaces(line: &Line, call: CallHandle) -> String {
+    let uri = line.edge.replacement_uri(call).unwrap();
+    let (_, value) = uri.split_once("?Replaces=").unwrap();
+    codex_core_sip::sip::uri::unescape(value).into_owned()
+}
+
+#[test]
+fn muting_reaches_both_calls_on_the_way_from_one_to_the_other() {
+    let (mut line, call) = transferable();
+    let left = line.media_call.unwrap();
+    sends_on(&mut line, call);
+    line.ask(ClientCommand::AcceptTransfer);
+    let new = line.media_call.unwrap();
+    assert_ne!(left, new);
+    line.media_orders.clear();
+    line.ask(ClientCommand::SetMuted(true));
+    line.ask(ClientCommand::SetSpeakerMuted(true));
+    for call in [left, new] {
+        let of = |(of, command): &(CallHandle, MediaCommand)| (*of == call).then(|| command.clone());
+        let orders: Vec<MediaCommand> = line.media_orders.iter().filter_map(of).collect();
+        assert!(
+            matches!(orders[..], [MediaCommand::SetMuted(true), MediaCommand::SetSpeakerMuted(true)]),
+            "{call:?}: {orders:?}"
+        );
+    }
+}
+
+#[test]
+fn a_call_that_is_held_and_muted_is_so_in_the_hands_of_whoever_takes_it_over() {
+    let (mut line, call) = Line::connected(config());
+    line.ask(ClientCommand::Hold);
+    line.ask(ClientCommand::SetMuted(true));
+    let value = replaces(&line, call);
+    line.events.clear();
+    line.media_orders.clear();
+    line.call_client(2, &[("Replaces", &value)]);
+    let new = line.media_call.unwrap();
+    let of_new: Vec<_> = line.media_orders.iter().filter(|(of, _)| *of == new).map(|(_, command)| command).collect();
+    let position = |wanted: fn(&MediaCommand) -> bool| of_new.iter().position(|command| wanted(command));
+    let silent = position(|command| matches!(command, MediaCommand::SetDirection(Direction::SendOnly)));
+    assert!(position(|command| matches!(command, MediaCommand::SetMuted(true))).is_some(), "{of_new:?}");
+    assert!(silent.is_some(), "{of_new:?}");
+    let live = position(|command| matches!(command, MediaCommand::SetDirection(Direction::SendRecv)));
+    assert_eq!(live, None, "{of_new:?}");
+    assert_eq!(holds(&line), [(true, false)], "the program and the far end know of it");
+    assert_eq!(line.client.state(), CallState::Connected);
+    let unhold = line.ask(ClientCommand::Unhold);
+    assert_eq!(line.answer(unhold), Some(Ok(Reply::Done)));
+    assert_eq!(directions(&line).last(), Some(&Direction::SendRecv));
+}
+
+#[test]
+fn a_hold_that_is_carried_over_stays_where_the_far_end_does_not_hear_of_it() {
+    let (mut line, call) = Line::connected(config());
+    line.ask(ClientCommand::Hold);
+    let value = replaces(&line, call);
+    line.events.clear();
+    line.media.clear();
+    line.refuse_changes = true;
+    line.call_client(2, &[("Replaces", &value)]);
+    line.run(Duration::from_secs(40));
+    assert_eq!(holds(&line), [(true, false)]);
+    assert!(directions(&line).iter().all(|direction| *direction == Direction::SendOnly), "{:?}", directions(&line));
+    let unhold = line.ask(ClientCommand::Unhold);
+    assert_eq!(line.answer(unhold), Some(Ok(Reply::Done)));
+    assert_eq!(directions(&line).last(), Some(&Direction::SendRecv));
+    assert_eq!(holds(&line), [(true, false), (false, false)]);
+}
+
 #[test]
 fn somebody_else_takes_the_far_ends_place() {
     for media_work in [true, false] {
         let (mut line, call) = Line::connected(config());
-        let uri = line.edge.replacement_uri(call).unwrap();
-        let (_, value) = uri.split_once("?Replaces=").unwrap();
-        let value = codex_core_sip::sip::uri::unescape(value).into_owned();
+        let value = replaces(&line, call);
         line.events.clear();
         line.media_fails = (!media_work).then_some(Error::Media { fault: MediaFault::NoCommonCodec });
         line.call_client(2, &[("Replaces", &value)]);
@@ -1369,6 +1582,36 @@ fn somebody_else_takes_the_far_ends_place() {
         assert_eq!(line.call_states(), expected);
         let over = |event: &UaEvent| matches!(event, UaEvent::Ended { call, .. } if *call == ended);
         assert!(line.edge_events.iter().any(over), "{:#?}", line.edge_events);
+    }
+}
+
+#[test]
+fn a_call_that_is_replaced_before_it_is_up_ends_whatever_becomes_of_the_new_one() {
+    for answered in [false, true] {
+        let mut line = Line::registered(config());
+        line.ask(ClientCommand::StartCall(Box::default()));
+        let (call, invite) = line.incoming_at_edge();
+        line.edge_does(Command::Ring { call, headers: Vec::new() });
+        if answered {
+            line.media_hangs = true;
+            line.edge_does(Command::Answer { call, sdp: sdp("answer"), headers: Vec::new() });
+        }
+        assert_ne!(line.client.state(), CallState::Connected);
+        let edge_tag = line.edge_tag();
+        let from = invite.from().unwrap().tag().unwrap().to_owned();
+        let value = format!("{};to-tag={from};from-tag={edge_tag}", invite.call_id().unwrap());
+        line.media_hangs = false;
+        // The new one does not come about, and there is nothing to go back to.
+        line.media_fails = Some(Error::Media { fault: MediaFault::NoCommonCodec });
+        line.call_client(2, &[("Replaces", &value)]);
+        // It may be too late to call the first one off.
+        line.edge_does(Command::Answer { call, sdp: sdp("answer"), headers: Vec::new() });
+        line.run(Duration::from_secs(1));
+        assert_eq!(line.client.state(), CallState::Idle);
+        for ended in [call, CallHandle(2)] {
+            let over = |event: &UaEvent| matches!(event, UaEvent::Ended { call, .. } if *call == ended);
+            assert!(line.edge_events.iter().any(over), "{ended:?} has no owner: {:#?}", line.edge_events);
+        }
     }
 }
 

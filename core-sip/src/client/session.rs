@@ -596,12 +596,12 @@ impl ClientSession {
             ClientCommand::RejectIncomingCall { reason } => self.reject(id, reason),
             ClientCommand::SetMuted(muted) => {
                 self.muted = muted;
-                self.order_media(MediaCommand::SetMuted(muted));
+                self.order_all_media(&MediaCommand::SetMuted(muted));
                 self.done(id, Ok(Reply::Done));
             }
             ClientCommand::SetSpeakerMuted(muted) => {
                 self.speaker_muted = muted;
-                self.order_media(MediaCommand::SetSpeakerMuted(muted));
+                self.order_all_media(&MediaCommand::SetSpeakerMuted(muted));
                 self.done(id, Ok(Reply::Done));
             }
             ClientCommand::SendDtmf(tone) => self.send_dtmf(id, tone),
@@ -969,6 +969,9 @@ impl ClientSession {
     /// Ends the call for the program; the user agent knows already or is not concerned.
     fn end_call(&mut self, state: CallState, reason: Option<String>, cause: Option<u16>, error: Option<Error>) {
         let Some(mut call) = self.call.take() else { return };
+        if let (Some(referral), Step::Preparing { .. }) = (call.follows, &call.step) {
+            self.agent(Input::Command(Command::DeclineReferral { call: referral }));
+        }
         call.state = state;
         self.output.push_back(ClientOutput::Media { call: call.handle, command: MediaCommand::Close });
         let reason = reason.or_else(|| error.as_ref().map(ToString::to_string));
@@ -1051,6 +1054,7 @@ impl ClientSession {
         if let MediaReply::DtmfSent(id, tone, result) = reply {
             return self.dtmf_sent(handle, id, tone, result);
         }
+        self.left_media(handle, &reply);
         let now = self.now;
         let Some(call) = self.call.as_mut().filter(|call| call.handle == handle) else { return };
         match reply {
@@ -1140,6 +1144,7 @@ impl ClientSession {
         if let Some(id) = waiting {
             self.done(id, Ok(Reply::Done));
         }
+        self.tell_carried_hold();
         self.end_left("replaced");
     }
 
@@ -1366,12 +1371,14 @@ impl ClientSession {
                 self.direction_changed(call, direction, held, held_by_far_end);
             }
             UaEvent::Referred { call, target, referred_by } => self.referred(call, target, referred_by),
+            UaEvent::ReferralExpired { call } => self.referral_expired(call),
             UaEvent::TransferProgress { call, status, phrase } => self.transfer_progress(call, status, phrase),
             UaEvent::TransferResult { call, result } => self.transfer_answered(call, result),
             UaEvent::HoldResult { call, result } => self.hold_answered(call, &result),
             UaEvent::OfferAnswered { call, result } => self.offer_answered(call, result),
             UaEvent::Reoffered { call, offer } => self.reoffered(call, offer),
             UaEvent::MediaMoved { call, .. } => {
+                self.missed_in_left(Some(call));
                 if self.is_current(call) {
                     self.log(LogLevel::Warn, "the far end's media have moved", Map::new(), None);
                     self.restart_media();

@@ -9,10 +9,11 @@
 
 use std::time::Duration;
 
-use super::{ClientSession, MediaCommand, Step, call_context, put};
+use super::{ClientSession, MediaCommand, MediaReply, Step, call_context, put};
 use crate::error::{Error, MediaFault, Result};
 use crate::event::{CallState, IceState, LogLevel};
 use crate::json::Map;
+use crate::media::MediaNotice;
 use crate::sip::message::StatusCode;
 use crate::sip::user_agent::{CallHandle, Command, Input};
 use crate::time::Time;
@@ -28,6 +29,8 @@ pub(super) struct Recovery {
     again: bool,
     /// When a restart begins, unless the path comes back by itself.
     restart_at: Option<Time>,
+    /// Something was missed while another call was to take the place of this one: nobody knows how far it is.
+    missed: bool,
     /// Since when there is no path, and when the call ends if there is none by then.
     lost_until: Option<(Time, MediaFault)>,
 }
@@ -103,6 +106,7 @@ impl ClientSession {
 
     /// The far end has answered our offer in the call.
     pub(super) fn offer_answered(&mut self, handle: CallHandle, result: Result<String>) {
+        self.missed_in_left(Some(handle));
         let Some(call) = self.call.as_mut().filter(|call| call.handle == handle) else { return };
         if call.recovery.step != RecoveryStep::Offered {
             // An answer of ours that became an offer, since the flow was lost: the media are as they should be.
@@ -196,6 +200,62 @@ impl ClientSession {
         self.recovery_step_over();
     }
 
+    // ---- a call that was left for another --------------------------------------------------------------------------
+
+    /// The media session of the call that is being left answers or reports.
+    pub(super) fn left_media(&mut self, handle: CallHandle, reply: &MediaReply) {
+        let (now, limit) = (self.now, self.config.media_recovery_timeout);
+        let Some(left) = self.left.as_mut().filter(|left| left.handle == handle) else { return };
+        match reply {
+            MediaReply::Offer(_) | MediaReply::Answer(_) | MediaReply::AnswerTaken(_) => left.recovery.missed = true,
+            MediaReply::Notice(MediaNotice::Ice(state)) => {
+                left.ice = Some(*state);
+                match state {
+                    IceState::Connected | IceState::Completed => left.recovery.lost_until = None,
+                    IceState::Disconnected | IceState::Failed => {
+                        left.recovery.lost_until.get_or_insert((now + limit, MediaFault::IceFailed));
+                        left.recovery.missed = true;
+                    }
+                    _ => {}
+                }
+            }
+            MediaReply::Notice(MediaNotice::Failed(fault)) => {
+                left.recovery.lost_until = Some((now + limit, fault.clone()));
+                left.recovery.missed = true;
+            }
+            _ => {}
+        }
+    }
+
+    /// The media of the call that is being left are no longer what they were.
+    pub(super) fn missed_in_left(&mut self, handle: Option<CallHandle>) {
+        if let Some(left) = self.left.as_mut().filter(|left| handle.is_none_or(|handle| left.handle == handle)) {
+            left.recovery.missed = true;
+        }
+    }
+
+    /// The call that was to be left is the one again: what it missed is made up for.
+    pub(super) fn catch_up(&mut self) {
+        let (now, limit) = (self.now, self.config.media_recovery_timeout);
+        let Some(call) = &mut self.call else { return };
+        // Nothing was asked for meanwhile, and nobody looked.
+        call.last_packet = now;
+        let recovery = &mut call.recovery;
+        // What ran out meanwhile had no chance.
+        if let Some((until, _)) = &mut recovery.lost_until {
+            *until = now + limit;
+        }
+        if !std::mem::take(&mut recovery.missed) {
+            return;
+        }
+        let under_way = recovery.is_under_way();
+        *recovery = Recovery { lost_until: recovery.lost_until.take(), ..Recovery::default() };
+        if under_way {
+            self.order_media(MediaCommand::Rollback);
+        }
+        self.restart_media();
+    }
+
     // ---- what is noticed ----------------------------------------------------------------------------------------
 
     pub(super) fn path_changed(&mut self, state: IceState) {
@@ -251,6 +311,7 @@ impl ClientSession {
         self.log(LogLevel::Info, "the network changed", Map::new(), None);
         self.agent(Input::Command(Command::NetworkChanged));
         self.renew_prepared();
+        self.missed_in_left(None);
         self.restart_media();
     }
 

@@ -14,6 +14,14 @@ impl ClientSession {
         self.call.as_mut().into_iter().chain(self.left.as_deref_mut()).find(|call| call.handle == handle)
     }
 
+    /// Gives an order to every media session there is: of two calls, both are heard.
+    pub(super) fn order_all_media(&mut self, command: &MediaCommand) {
+        self.order_media(command.clone());
+        if let Some(left) = &self.left {
+            self.output.push_back(ClientOutput::Media { call: left.handle, command: command.clone() });
+        }
+    }
+
     // ---- the far end sends us -------------------------------------------------------------------------------------
 
     pub(super) fn referred(&mut self, handle: CallHandle, target: String, referred_by: Option<String>) {
@@ -34,6 +42,13 @@ impl ClientSession {
         self.event(Event::TransferRequested(event));
     }
 
+    /// It is too late to go there.
+    pub(super) fn referral_expired(&mut self, handle: CallHandle) {
+        if let Some(call) = self.call_of(handle) {
+            call.referred_to = None;
+        }
+    }
+
     pub(super) fn accept_transfer(&mut self, id: CommandId) {
         if let Err(error) = self.go_where_sent(id) {
             self.done(id, Err(error));
@@ -51,6 +66,8 @@ impl ClientSession {
         };
         let referral = old.handle;
         self.left = Some(old);
+        // The media may take a while.
+        self.agent(Input::Command(Command::AcceptReferral { call: referral }));
         if let Err(error) = self.place_call(Some(id), start, None, Some(referral)) {
             self.call = self.left.take().map(|old| *old);
             self.agent(Input::Command(Command::DeclineReferral { call: referral }));
@@ -93,8 +110,10 @@ impl ClientSession {
         if call.step == Step::Up {
             self.left = self.call.take().map(Box::new);
         } else {
-            // There is nothing to go back to.
-            self.end_call(CallState::Ended, Some("replaced".to_owned()), None, None);
+            // There is nothing to go back to, whatever becomes of the new call: the far end of the old one hears so now.
+            let reason = Some("replaced".to_owned());
+            self.end_call(CallState::Ended, reason.clone(), None, None);
+            self.agent(Input::Command(Command::Hangup { call: replaced, reason }));
         }
         true
     }
@@ -111,6 +130,7 @@ impl ClientSession {
             Some(offer) => MediaCommand::CreateAnswer(settings, offer),
             None => MediaCommand::CreateOffer(settings),
         });
+        self.carry_hold();
     }
 
     // ---- the end of either ----------------------------------------------------------------------------------------
@@ -118,13 +138,11 @@ impl ClientSession {
     /// The call that was to be left stays, since the new one did not come about. False if there is none.
     pub(super) fn return_to_left(&mut self) -> bool {
         let Some(call) = self.left.take() else { return false };
-        let (handle, state) = (call.handle, call.state);
+        let state = call.state;
         self.call = Some(*call);
-        // What was wished meanwhile went to the other media session.
-        for command in [MediaCommand::SetMuted(self.muted), MediaCommand::SetSpeakerMuted(self.speaker_muted)] {
-            self.output.push_back(ClientOutput::Media { call: handle, command });
-        }
         self.set_state(state);
+        self.tell_hold();
+        self.catch_up();
         true
     }
 

@@ -274,6 +274,7 @@ impl UserAgent {
         }
         self.forget_change(now, handle);
         self.transfer_ends_with_call(handle, outcome.by);
+        self.keep_referral(now, handle, outcome.by);
         self.fail_waiting_change(handle, &Error::WrongState { operation: "change the call", problem: "it has ended" });
         let Some(call) = self.calls.get_mut(&handle) else { return };
         call.phase = Phase::Over;

@@ -250,6 +250,12 @@ pub enum Command {
         /// The name shown in `From`.
         display_name: Option<String>,
     },
+    /// Say that [`Command::Follow`] comes as soon as the program is ready, within 90 s: until then nobody is told that we do
+    /// not go.
+    AcceptReferral {
+        /// The call whose far end has sent us.
+        call: CallHandle,
+    },
     /// Do not go where the far end of this call has sent us. It hears so, too, when nothing is said in time
     /// ([`UserAgentConfig::offer_answer_timeout`]).
     DeclineReferral {
@@ -421,7 +427,8 @@ pub enum UaEvent {
         result: Result<()>,
     },
     /// The far end of a call asks us to call somebody else (REFER, [`UserAgentConfig::accept_referrals`]);
-    /// [`Command::Follow`] or [`Command::DeclineReferral`] must follow.
+    /// [`Command::Follow`], [`Command::AcceptReferral`] or [`Command::DeclineReferral`] must follow in time, else
+    /// [`UaEvent::ReferralExpired`] does.
     Referred {
         /// In which call.
         call: CallHandle,
@@ -429,6 +436,11 @@ pub enum UaEvent {
         target: String,
         /// The value of `Referred-By` (RFC 3892): who asks, as the far end says.
         referred_by: Option<String>,
+    },
+    /// It is too late to go where the far end of a call has sent us.
+    ReferralExpired {
+        /// In which call.
+        call: CallHandle,
     },
     /// How a transfer gets on at the far end: what the one that it calls answers.
     TransferProgress {
@@ -530,6 +542,7 @@ pub struct UserAgent {
     servers: OrderedMap<Arc<str>, Server>,
     calls: OrderedMap<CallHandle, Call>,
     ended_dialogs: VecDeque<DialogId>,
+    kept_referral: Option<referral::KeptReferral>,
     next_incoming: u64,
     destroyed: bool,
 }
@@ -563,6 +576,7 @@ impl UserAgent {
             servers: OrderedMap::new(),
             calls: OrderedMap::new(),
             ended_dialogs: VecDeque::new(),
+            kept_referral: None,
             next_incoming: CallHandle::FIRST_INCOMING,
             destroyed: false,
         }
@@ -645,6 +659,7 @@ impl UserAgent {
                 let with = outgoing::Invitation { target, call_id, headers, offer, display_name };
                 self.follow(now, referral, call, with);
             }
+            Command::AcceptReferral { call } => self.accept_referral(now, call),
             Command::DeclineReferral { call } => self.decline_referral(now, call),
             Command::Woke => self.woke(now),
             Command::NetworkChanged => self.network_changed(now),
@@ -667,7 +682,7 @@ impl UserAgent {
             Timer::ChangeRetry(call) => self.try_change(now, call),
             Timer::Asked(call) => self.answer_offer(now, call, Err(StatusCode::NOT_ACCEPTABLE_HERE)),
             Timer::Transfer(call) => self.transfer_due(call),
-            Timer::Referral(call) => self.decline_referral(now, call),
+            Timer::Referral(call) => self.referral_due(now, call),
             Timer::Session(call) => self.session_timer_due(now, call),
             Timer::Forget(call) => self.forget_call(call),
             Timer::FlowOpen => self.flow_not_opened(now),
@@ -701,6 +716,7 @@ impl UserAgent {
         self.stranded.clear();
         self.servers.clear();
         self.calls.clear();
+        self.kept_referral = None;
         self.destroyed = true;
     }
 

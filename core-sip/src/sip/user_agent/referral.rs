@@ -3,7 +3,7 @@
 //!
 //! ```text
 //!  REFER ─► 202, NOTIFY 100, UaEvent::Referred ─┬─► Command::Follow ─► INVITE ─► NOTIFY 180 … 200
-//!                                               └─► Command::Decline, or nothing in time ─► NOTIFY 603
+//!                                               └─► Command::DeclineReferral, or nothing in time ─► NOTIFY 603
 //! ```
 //!
 //! Who may send us anywhere decides whom we call: unless [`super::UserAgentConfig::accept_referrals`] is on, a REFER gets
@@ -26,7 +26,7 @@ use super::client_request::Purpose;
 use super::outgoing::Invitation;
 use super::request::field;
 use super::timers::Timer;
-use super::{CallHandle, UaEvent, UserAgent};
+use super::{CallHandle, EndedBy, UaEvent, UserAgent};
 
 /// How long the call that follows a REFER may take, as the NOTIFYs say.
 const REFERRAL_LASTS: Duration = Duration::from_secs(90);
@@ -44,10 +44,29 @@ pub(super) struct Referral {
     id: Option<u32>,
     /// The call that follows it.
     pub(super) by: Option<CallHandle>,
+    /// The program goes there, as soon as it can.
+    accepted: bool,
     /// How far it is.
     status: StatusCode,
     /// The far end has not been told yet.
     untold: bool,
+    /// The far end does not want to be told.
+    silent: bool,
+}
+
+/// A REFER of a call that is over, which the program is about to follow. Nobody hears how it goes.
+#[derive(Debug)]
+pub(super) struct KeptReferral {
+    call: CallHandle,
+    referral: Box<Referral>,
+    until: Time,
+}
+
+impl Referral {
+    /// Nobody goes there yet, and whoever sent us has not been told that nobody will.
+    fn waits(&self) -> bool {
+        self.by.is_none() && !self.status.is_final()
+    }
 }
 
 impl UserAgent {
@@ -69,40 +88,89 @@ impl UserAgent {
         };
         let referred_by = request.header(Name::ReferredBy).map(std::borrow::Cow::into_owned);
         let event = UaEvent::Referred { call: handle, target: target.clone(), referred_by: referred_by.clone() };
-        let contact = field("Contact", &self.identity.contact());
-        self.respond(request, StatusCode::ACCEPTED, vec![contact]);
+        let mut said = vec![field("Contact", &self.identity.contact())];
+        // RFC 4488: no subscription comes with it.
+        let silent = request.header_named("Refer-Sub").is_some_and(|wanted| is_false(&wanted));
+        said.extend(silent.then(|| field("Refer-Sub", "false")));
+        self.respond(request, StatusCode::ACCEPTED, said);
         let Some(established) = self.established(handle) else { return };
         let id = request.cseq().ok().map(|cseq| cseq.number).filter(|_| established.referred_before);
         established.referred_before = true;
         let mut fields = Vec::new();
         fields.extend(referred_by.map(|value| ("Referred-By", value)));
         fields.extend(replaces.map(|value| ("Replaces", value)));
-        established.referral =
-            Some(Box::new(Referral { target, fields, id, by: None, status: StatusCode::TRYING, untold: true }));
+        established.referral = Some(Box::new(Referral {
+            target,
+            fields,
+            id,
+            by: None,
+            accepted: false,
+            status: StatusCode::TRYING,
+            untold: true,
+            silent,
+        }));
         self.timers.set(Timer::Referral(handle), now + self.config.offer_answer_timeout);
         self.notify_referrer(now, handle);
         self.emit(event);
     }
 
+    /// The program goes where it was sent, but has to get ready first.
+    pub(super) fn accept_referral(&mut self, now: Time, handle: CallHandle) {
+        let waiting = self.established(handle).and_then(|established| established.referral.as_mut());
+        if let Some(waiting) = waiting.filter(|waiting| waiting.waits()) {
+            waiting.accepted = true;
+            self.timers.set(Timer::Referral(handle), now + REFERRAL_LASTS);
+        }
+    }
+
     /// The program goes where it was sent.
     pub(super) fn follow(&mut self, now: Time, referral: CallHandle, call: CallHandle, mut with: Invitation) {
         let waiting = self.established(referral).and_then(|established| established.referral.as_mut());
-        let Some(waiting) = waiting.filter(|waiting| waiting.by.is_none()) else {
+        let (target, fields) = if let Some(waiting) = waiting.filter(|waiting| waiting.waits()) {
+            waiting.by = Some(call);
+            let sent_to = (waiting.target.clone(), waiting.fields.clone());
+            self.timers.set(Timer::Referral(referral), now + REFERRAL_LASTS);
+            sent_to
+        } else if let Some(kept) = self.kept_referral.take_if(|kept| kept.call == referral && now < kept.until) {
+            (kept.referral.target, kept.referral.fields)
+        } else {
             let problem = "there is no REFER that waits";
             return self.emit_ended(call, Outcome::failed(Error::WrongState { operation: "follow", problem }));
         };
-        waiting.by = Some(call);
-        with.target.clone_from(&waiting.target);
-        with.headers.extend(waiting.fields.iter().map(|(name, value)| field(name, value)));
-        self.timers.set(Timer::Referral(referral), now + REFERRAL_LASTS);
+        with.target = target;
+        with.headers.extend(fields.iter().map(|(name, value)| field(name, value)));
         self.invite(now, call, with);
         if !self.calls.contains_key(&call) {
             self.referral_reached(now, referral, StatusCode::SERVER_INTERNAL_ERROR);
         }
     }
 
-    /// The program does not go, or has not said in time that it does; or the call that was to follow takes too long.
+    /// The program has not said in time that it goes, or it takes too long.
+    pub(super) fn referral_due(&mut self, now: Time, handle: CallHandle) {
+        let Some(referral) = self.established(handle).and_then(|established| established.referral.as_ref()) else {
+            return;
+        };
+        let (waits, late) = (referral.waits(), referral.accepted || referral.by.is_some());
+        self.referral_reached(now, handle, if late { StatusCode::REQUEST_TIMEOUT } else { StatusCode::DECLINE });
+        if waits {
+            self.emit(UaEvent::ReferralExpired { call: handle });
+        }
+    }
+
+    /// The call ends. Whoever hangs up after sending us does not take that back (RFC 5589 §6): if the program is on its way,
+    /// it may still follow.
+    pub(super) fn keep_referral(&mut self, now: Time, handle: CallHandle, by: EndedBy) {
+        let accepted = self.established(handle).and_then(|established| {
+            established.referral.take_if(|referral| by == EndedBy::Remote && referral.accepted && referral.waits())
+        });
+        if let Some(referral) = accepted {
+            self.kept_referral = Some(KeptReferral { call: handle, referral, until: now + REFERRAL_LASTS });
+        }
+    }
+
+    /// The program does not go.
     pub(super) fn decline_referral(&mut self, now: Time, handle: CallHandle) {
+        self.kept_referral.take_if(|kept| kept.call == handle);
         let late = self.established(handle).and_then(|established| established.referral.as_ref()?.by).is_some();
         self.referral_reached(now, handle, if late { StatusCode::REQUEST_TIMEOUT } else { StatusCode::DECLINE });
     }
@@ -132,8 +200,15 @@ impl UserAgent {
         self.notify_referrer(now, handle);
     }
 
-    /// Says how far it is, if that is news and there is a flow.
+    /// Says how far it is, if that is news, somebody wants to hear it and there is a flow.
     pub(super) fn notify_referrer(&mut self, now: Time, handle: CallHandle) {
+        let silent = self.established(handle).and_then(|established| established.referral.as_ref());
+        if let Some(referral) = silent.filter(|referral| referral.silent) {
+            if referral.status.is_final() {
+                self.forget_referral(handle);
+            }
+            return;
+        }
         if self.up_flow().is_none() {
             return;
         }
@@ -155,8 +230,7 @@ impl UserAgent {
         let fields = vec![contact, field("Event", &format!("refer{id}")), field("Subscription-State", &state)];
         let mut dialog = established.dialog.clone();
         if over {
-            established.referral = None;
-            self.timers.stop(&Timer::Referral(handle));
+            self.forget_referral(handle);
         }
         let request = self.in_dialog(&mut dialog, Method::Notify, fields, Some((FRAGMENT, Bytes::from(said))));
         if let Some(established) = self.established(handle) {
@@ -167,11 +241,22 @@ impl UserAgent {
         }
     }
 
-    /// A far end that does not want to hear of it (RFC 6665 §4.2.2) hears no more. Where we were sent, we go on going.
+    /// A far end that does not want to hear of it (RFC 6665 §4.2.2) hears no more. Where we were sent, we go on going, or
+    /// may still go.
     pub(super) fn notify_answered(&mut self, handle: CallHandle, status: StatusCode) {
         if matches!(status, StatusCode::CALL_DOES_NOT_EXIST | StatusCode::BAD_EVENT)
             && let Some(established) = self.established(handle)
+            && let Some(referral) = &mut established.referral
         {
+            referral.silent = true;
+            if referral.by.is_some() || referral.status.is_final() {
+                self.forget_referral(handle);
+            }
+        }
+    }
+
+    fn forget_referral(&mut self, handle: CallHandle) {
+        if let Some(established) = self.established(handle) {
             established.referral = None;
             self.timers.stop(&Timer::Referral(handle));
         }
@@ -258,6 +343,11 @@ fn whom(request: &Message) -> Result<(String, Option<String>), StatusCode> {
         return Err(StatusCode::BAD_REQUEST);
     }
     Ok((named.uri().split('?').next().unwrap_or_default().to_owned(), replaces))
+}
+
+/// The value of `Refer-Sub`, without what may be said about it.
+fn is_false(value: &str) -> bool {
+    value.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case("false")
 }
 
 /// RFC 3891 §3: a party that gave no tag has `0` here.

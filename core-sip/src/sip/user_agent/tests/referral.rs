@@ -158,6 +158,114 @@ fn where_nobody_goes_the_far_end_hears_so() {
 }
 
 #[test]
+fn whoever_has_said_that_it_goes_has_time_to_get_ready() {
+    let (mut lab, invite) = Lab::in_call(accepting());
+    lab.receive(in_call_request(&invite, "REFER", 1, REFER_TO));
+    lab.response(202);
+    notified(&mut lab);
+    lab.seconds(9);
+    lab.command(Command::AcceptReferral { call: CALL });
+    lab.seconds(60);
+    lab.nothing_sent();
+    lab.command(follow());
+    let second = lab.request(&Method::Invite);
+    lab.accept(&second, "carol");
+    lab.request(&Method::Ack);
+    assert_eq!(notified(&mut lab).0, "SIP/2.0 200 OK");
+    // But not for ever.
+    lab.receive(in_call_request(&invite, "REFER", 2, REFER_TO));
+    lab.response(202);
+    notified(&mut lab);
+    lab.command(Command::AcceptReferral { call: CALL });
+    lab.events();
+    lab.seconds(91);
+    assert_eq!(notified(&mut lab).0, "SIP/2.0 408 Request Timeout");
+    assert!(lab.events().iter().any(|event| matches!(event, UaEvent::ReferralExpired { call: CALL })));
+}
+
+#[test]
+fn whoever_does_not_want_to_hear_how_it_goes_still_sends_us() {
+    for asked_for in [true, false] {
+        let (mut lab, invite) = Lab::in_call(accepting());
+        let headers = format!("{REFER_TO}{}", if asked_for { "Refer-Sub: false\r\n" } else { "" });
+        lab.receive(in_call_request(&invite, "REFER", 1, &headers));
+        let accepted = lab.response(202);
+        assert_eq!(accepted.header_named("Refer-Sub").as_deref(), asked_for.then_some("false"));
+        if !asked_for {
+            let notify = lab.request(&Method::Notify);
+            lab.refuse(&notify, 481, &[]);
+        }
+        lab.nothing_sent();
+        assert!(referred(&lab.events()).is_some());
+        lab.command(follow());
+        let second = lab.request(&Method::Invite);
+        assert_eq!(second.request_uri(), Some("sip:carol@example.com"));
+        lab.accept(&second, "carol");
+        lab.request(&Method::Ack);
+        lab.nothing_sent();
+        // It is done with: the next one is taken, and may be declined without a word.
+        lab.receive(in_call_request(&invite, "REFER", 2, &format!("{REFER_TO}Refer-Sub: FALSE;x=1\r\n")));
+        lab.response(202);
+        lab.command(Command::DeclineReferral { call: CALL });
+        lab.nothing_sent();
+        lab.receive(in_call_request(&invite, "REFER", 3, &format!("{REFER_TO}Refer-Sub: true\r\n")));
+        assert_eq!(lab.response(202).header_named("Refer-Sub"), None);
+        notified(&mut lab);
+    }
+}
+
+#[test]
+fn whoever_hangs_up_after_sending_us_does_not_take_that_back() {
+    for (accepts, declines, wait, goes) in
+        [(true, false, 60, true), (true, false, 91, false), (true, true, 1, false), (false, false, 1, false)]
+    {
+        let (mut lab, invite) = Lab::in_call(accepting());
+        lab.receive(in_call_request(&invite, "REFER", 1, REFER_TO));
+        lab.response(202);
+        notified(&mut lab);
+        if accepts {
+            lab.command(Command::AcceptReferral { call: CALL });
+        }
+        lab.receive(in_call_request(&invite, "BYE", 2, ""));
+        lab.response(200);
+        lab.ended(CALL);
+        if declines {
+            lab.command(Command::DeclineReferral { call: CALL });
+        }
+        lab.seconds(wait);
+        lab.command(follow());
+        if goes {
+            let second = lab.request(&Method::Invite);
+            assert_eq!(second.request_uri(), Some("sip:carol@example.com"));
+            assert_eq!(second.header(Name::ReferredBy).as_deref(), Some("<sip:bot@example.com>"));
+            lab.refuse(&second, 486, &[]);
+            lab.request(&Method::Ack);
+            assert_eq!(lab.ended(SECOND).cause, Some(486));
+            // Once.
+            lab.command(follow());
+        }
+        let ended = lab.ended(SECOND);
+        assert!(matches!(ended.error, Some(Error::WrongState { .. })), "{accepts} {declines} {wait}: {ended:?}");
+        lab.nothing_sent();
+    }
+}
+
+#[test]
+fn what_could_not_be_said_yet_is_too_late_to_take_back() {
+    let (mut lab, invite) = Lab::in_call(accepting());
+    lab.receive(in_call_request(&invite, "REFER", 1, REFER_TO));
+    lab.response(202);
+    notified(&mut lab);
+    lab.refuse_flows = Some(Error::FlowLost { problem: "none".to_owned() });
+    lab.lose_flow();
+    lab.command(Command::DeclineReferral { call: CALL });
+    lab.events();
+    lab.command(follow());
+    let ended = lab.ended(SECOND);
+    assert!(matches!(ended.error, Some(Error::WrongState { .. })), "{ended:?}");
+}
+
+#[test]
 fn what_was_said_last_is_said_again_after_a_new_flow() {
     let (mut lab, invite) = Lab::in_call(accepting());
     lab.receive(in_call_request(&invite, "REFER", 1, REFER_TO));
