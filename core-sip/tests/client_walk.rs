@@ -291,6 +291,15 @@ impl Walk {
         });
     }
 
+    /// Somebody else takes the place of the edge in a call.
+    fn taken_over(&mut self, call: CallHandle) {
+        let uri = self.edge.replacement_uri(call);
+        if let Some((_, value)) = uri.as_deref().and_then(|uri| uri.split_once("?Replaces=")) {
+            self.saw("taken over");
+            self.edge_invites(Some(unescape(value).into_owned()));
+        }
+    }
+
     fn take_step(&mut self) {
         let sip = |user: &str| format!("sip:{user}@sip.example.com");
         match self.random.below(40) {
@@ -317,6 +326,10 @@ impl Walk {
             26..=29 => {
                 let (call, version) = (self.edge_call(), self.count);
                 self.edge_does(Command::Answer { call, sdp: sdp(version), headers: Vec::new() });
+                if self.random.below(4) == 0 {
+                    // The client has not looked at the answer yet.
+                    self.taken_over(call);
+                }
             }
             30 => {
                 let call = self.edge_call();
@@ -333,11 +346,7 @@ impl Walk {
             }
             35 => {
                 let call = self.edge_call();
-                let uri = self.edge.replacement_uri(call);
-                if let Some((_, value)) = uri.as_deref().and_then(|uri| uri.split_once("?Replaces=")) {
-                    self.saw("taken over");
-                    self.edge_invites(Some(unescape(value).into_owned()));
-                }
+                self.taken_over(call);
             }
             36 => self.lose_flow(),
             37 => self.refusing = self.random.below(4) == 0,
@@ -360,10 +369,9 @@ impl Walk {
     fn end_chapter(&mut self) {
         self.refusing = false;
         self.ask(ClientCommand::Hangup { reason: None });
-        for call in self.edge_calls.clone() {
-            self.edge_does(Command::Hangup { call, reason: None });
-        }
-        self.run(Duration::from_secs(90));
+        self.run(Duration::from_secs(120));
+        let orphans = &self.edge_calls;
+        assert!(orphans.is_empty(), "{}: {orphans:?} have no owner here; {:#?}", self.here(), self.client);
         self.ask(ClientCommand::Hangup { reason: None });
         self.run(QUIET);
         let here = self.here();

@@ -13,7 +13,7 @@ use crate::time::Time;
 
 use super::call::Phase;
 use super::client_request::{Client, Purpose, sdp_of};
-use super::identity::{ALLOW, SUPPORTED};
+use super::identity::ALLOW;
 use super::reoffer::{self, Difference};
 use super::request::field;
 use super::{CallHandle, UserAgent};
@@ -101,7 +101,7 @@ impl UserAgent {
             (SequenceCheck::OutOfOrder, _) => self.respond(request, StatusCode::SERVER_INTERNAL_ERROR, Vec::new()),
             (_, Method::Update) => {
                 early.dialog.refresh_target(request);
-                let fields = vec![field("Contact", &contact), field("Allow", ALLOW), field("Supported", SUPPORTED)];
+                let fields = vec![field("Contact", &contact), field("Allow", ALLOW), self.config.supported()];
                 match (sdp_of(request), &early.sdp) {
                     (None, _) => self.respond(request, StatusCode::OK, fields),
                     // RFC 3311 §5.2: our offer has no answer yet.

@@ -1,10 +1,12 @@
 //! Who we are on the wire: names that are drawn once and stay for the life of the user agent.
 
+use crate::header_field::HeaderField;
 use crate::random::Random;
 use crate::sip::header::quote;
 use crate::sip::uri::escape_user;
 
 use super::config::{UserAgentConfig, WebSocketScheme};
+use super::request::field;
 
 /// What every branch begins with (RFC 3261 §8.1.1.7).
 const BRANCH_COOKIE: &str = "z9hG4bK";
@@ -15,9 +17,18 @@ pub(super) const ALLOW: &str = "INVITE, ACK, CANCEL, BYE, OPTIONS, INFO, PRACK, 
 pub(super) const ALLOW_WITH_REGISTER: &str =
     "INVITE, ACK, CANCEL, BYE, OPTIONS, INFO, PRACK, UPDATE, REFER, NOTIFY, REGISTER";
 /// Extensions that are supported (RFC 5626, RFC 3327, RFC 3262, RFC 4028, RFC 3891, RFC 5627).
-pub(super) const SUPPORTED: &str = "outbound, path, 100rel, timer, replaces, gruu";
+const SUPPORTED: &str = "outbound, path, 100rel, timer, replaces, gruu";
+/// The same where no INVITE may take the place of a call.
+const SUPPORTED_WITHOUT_REPLACES: &str = "outbound, path, 100rel, timer, gruu";
 /// What a REGISTER names where the way to the registrar does not support outbound.
 const SUPPORTED_WITHOUT_OUTBOUND: &str = "path, gruu";
+
+impl UserAgentConfig {
+    /// `Supported` of everything but a REGISTER.
+    pub(super) fn supported(&self) -> HeaderField {
+        field("Supported", if self.accept_replaces { SUPPORTED } else { SUPPORTED_WITHOUT_REPLACES })
+    }
+}
 
 /// The names of one user agent.
 #[derive(Debug)]

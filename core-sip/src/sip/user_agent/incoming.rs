@@ -15,7 +15,7 @@ use crate::time::Time;
 use super::call::{Call, Established, Outcome, Phase, Ringing, Unacknowledged};
 use super::client_request::sdp_of;
 use super::early::Reliable;
-use super::identity::{self, ALLOW, SUPPORTED};
+use super::identity::{self, ALLOW};
 use super::modify::Session;
 use super::reason;
 use super::request::field;
@@ -117,7 +117,7 @@ impl UserAgent {
         let Some(ringing) = self.ringing(handle, "answer") else { return };
         let (key, dialog, offer) = (Arc::clone(&ringing.key), ringing.dialog.clone(), ringing.offer.clone());
         let replaces = ringing.replaces;
-        let mut fields = vec![field("Contact", &contact), field("Allow", ALLOW), field("Supported", SUPPORTED)];
+        let mut fields = vec![field("Contact", &contact), field("Allow", ALLOW), self.config.supported()];
         fields.extend_from_slice(headers);
         let request = self.servers.get(&key).map(|server| server.request.clone());
         let sequence = request.as_ref().and_then(|request| request.cseq().ok()).map(|cseq| cseq.number);

@@ -25,7 +25,7 @@ use crate::time::Time;
 
 use super::call::{Established, Outcome, Phase, Unacknowledged};
 use super::client_request::{Client, Purpose, SentPart, sdp_of};
-use super::identity::{self, ALLOW, SUPPORTED};
+use super::identity::{self, ALLOW};
 use super::outgoing::SDP;
 use super::refusal;
 use super::reoffer::{self, Difference};
@@ -230,7 +230,7 @@ impl UserAgent {
         let method = if description.is_some() { Method::Invite } else { Method::Update };
         let mut dialog = established.dialog.clone();
         let mut fields = vec![field("Contact", &self.identity.contact()), field("Allow", ALLOW)];
-        fields.push(field("Supported", SUPPORTED));
+        fields.push(self.config.supported());
         fields.extend(self.session_timer_of_request(handle));
         let body = description.as_ref().map(|sdp| (SDP, Bytes::from(sdp.clone())));
         let request = self.in_dialog(&mut dialog, method, fields, body);
@@ -672,7 +672,7 @@ impl UserAgent {
     fn accept_reinvite(&mut self, now: Time, handle: CallHandle, key: &Arc<str>, answer: String) {
         let timers = self.config.timers;
         let mut fields = vec![field("Contact", &self.identity.contact()), field("Allow", ALLOW)];
-        fields.push(field("Supported", SUPPORTED));
+        fields.push(self.config.supported());
         let request = self.servers.get(key).map(|server| server.request.clone());
         if let Some(request) = &request {
             let (said, timer) = Self::session_timer_of_answer(now, request);
@@ -696,7 +696,7 @@ impl UserAgent {
 
     fn accept_update(&mut self, now: Time, handle: CallHandle, request: &Message, answer: Option<String>) {
         let mut fields = vec![field("Contact", &self.identity.contact()), field("Allow", ALLOW)];
-        fields.push(field("Supported", SUPPORTED));
+        fields.push(self.config.supported());
         let (said, timer) = Self::session_timer_of_answer(now, request);
         fields.extend(said);
         self.run_session_timer(now, handle, timer);

@@ -17,7 +17,7 @@ use crate::time::Time;
 
 use super::call::{Call, Cancel, Established, Inviting, Outcome, Phase, SentInvite};
 use super::client_request::{Purpose, SentPart, sdp_of};
-use super::identity::{self, ALLOW, SUPPORTED};
+use super::identity::{self, ALLOW};
 use super::modify::Session;
 use super::reason::{self, Reason};
 use super::refusal;
@@ -78,7 +78,7 @@ impl UserAgent {
         let tag = identity::tag(&mut *self.random.0);
         let display_name = invitation.display_name.or_else(|| self.config.display_name.clone());
         let mut fields =
-            vec![field("Contact", &self.identity.contact()), field("Allow", ALLOW), field("Supported", SUPPORTED)];
+            vec![field("Contact", &self.identity.contact()), field("Allow", ALLOW), self.config.supported()];
         fields.extend(self.session_timer_of_invite());
         fields.extend(self.agent_fields());
         fields.extend(invitation.headers);

@@ -342,7 +342,23 @@ fn whom(request: &Message) -> Result<(String, Option<String>), StatusCode> {
     if replaces.as_deref().is_some_and(|value| DialogReference::parse(value).is_err()) {
         return Err(StatusCode::BAD_REQUEST);
     }
-    Ok((named.uri().split('?').next().unwrap_or_default().to_owned(), replaces))
+    Ok((without_method(named.uri().split('?').next().unwrap_or_default()), replaces))
+}
+
+/// A URI without headers, and without its parameter `method`, which a Request-URI must not have (RFC 3261 §19.1.1).
+fn without_method(uri: &str) -> String {
+    // A user part may hold `;`, the parameters come after the host.
+    let (user, rest) = uri.split_at(uri.find('@').map_or(0, |at| at + 1));
+    let mut parts = rest.split(';');
+    let mut bare = user.to_owned() + parts.next().unwrap_or_default();
+    for parameter in parts {
+        let name = parameter.split('=').next().unwrap_or_default();
+        if !unescape(name.trim()).eq_ignore_ascii_case("method") {
+            bare.push(';');
+            bare.push_str(parameter);
+        }
+    }
+    bare
 }
 
 /// The value of `Refer-Sub`, without what may be said about it.

@@ -14,7 +14,7 @@ use crate::time::Time;
 
 use super::call::{Outcome, Phase};
 use super::client_request::sdp_of;
-use super::identity::{self, ALLOW, ALLOW_WITH_REGISTER, SUPPORTED};
+use super::identity::{self, ALLOW, ALLOW_WITH_REGISTER};
 use super::outgoing::SDP;
 use super::reason::Reason;
 use super::request::field;
@@ -262,7 +262,7 @@ impl UserAgent {
             self.allow(),
             field("Accept", "application/sdp, application/dtmf-relay, application/dtmf"),
             field("Accept-Encoding", "identity"),
-            field("Supported", SUPPORTED),
+            self.config.supported(),
         ];
         self.respond(request, StatusCode::OK, fields);
     }

@@ -215,6 +215,22 @@ fn whoever_does_not_want_to_hear_how_it_goes_still_sends_us() {
 }
 
 #[test]
+fn a_method_that_the_far_end_names_is_no_part_of_whom_we_call() {
+    for (named, target) in [
+        ("sip:carol@example.com;method=INVITE", "sip:carol@example.com"),
+        ("sip:carol@example.com;Method=INVITE;transport=tcp", "sip:carol@example.com;transport=tcp"),
+        ("sip:carol@example.com:5070;lr;%6dethod=INVITE?X=1", "sip:carol@example.com:5070;lr"),
+        ("sip:carol;method=INVITE@example.com;x=y", "sip:carol;method=INVITE@example.com;x=y"),
+        ("sip:example.com;method=INVITE", "sip:example.com"),
+    ] {
+        let (mut lab, invite) = Lab::in_call(accepting());
+        lab.receive(in_call_request(&invite, "REFER", 1, &format!("Refer-To: <{named}>\r\n")));
+        lab.response(202);
+        assert_eq!(referred(&lab.events()), Some((target.to_owned(), None)), "{named}");
+    }
+}
+
+#[test]
 fn whoever_hangs_up_after_sending_us_does_not_take_that_back() {
     for (accepts, declines, wait, goes) in
         [(true, false, 60, true), (true, false, 91, false), (true, true, 1, false), (false, false, 1, false)]
@@ -368,6 +384,7 @@ fn what_takes_the_place_of_nothing_is_refused() {
     lab.response(481);
     // Whoever does not want it at all.
     let (mut lab, invite) = Lab::in_call(UserAgentConfig { accept_replaces: false, ..config() });
+    assert_eq!(invite.header(Name::Supported).as_deref(), Some("outbound, path, 100rel, timer, gruu"));
     lab.call_in("z9hG4bKv", &format!("Replaces: {}\r\n", reference(&invite)));
     lab.response(603);
 }
