@@ -1,16 +1,16 @@
 //! A PostgreSQL server of its own for a test: Debian's program, files in a temporary folder, on a free port of 127.0.0.1.
 
 #![expect(clippy::panic, reason = "part of test programs: a failure tells why the server does not start")]
-#![expect(clippy::disallowed_methods, reason = "another process's start and end are waited for in real time")]
 
 use std::fs;
-use std::io;
+use std::io::{self, BufRead as _, BufReader, Write as _};
 use std::net::{Ipv4Addr, TcpListener};
 use std::os::unix::fs::{PermissionsExt as _, chown};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::process::{Child, ChildStderr, Command, Stdio};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::time::Duration;
 
 use rustix::process::{Pid, Signal, getuid, kill_process};
 
@@ -18,7 +18,8 @@ use rustix::process::{Pid, Signal, getuid, kill_process};
 const PROGRAMS: &str = "/usr/lib/postgresql";
 /// How long the server may take to start, and to end.
 const DEADLINE: Duration = Duration::from_secs(60);
-const LOOK_EVERY: Duration = Duration::from_millis(20);
+/// What it logs when it takes connections.
+const READY: &str = "database system is ready to accept connections";
 /// Who has the files if the test runs as root, whom PostgreSQL refuses: `nobody`.
 const NOBODY: u32 = 65_534;
 
@@ -28,7 +29,7 @@ pub struct PostgresServer {
     folder: tempfile::TempDir,
     programs: PathBuf,
     port: u16,
-    child: Option<Child>,
+    child: Option<(Child, Receiver<()>)>,
 }
 
 impl Drop for PostgresServer {
@@ -147,20 +148,14 @@ impl PostgresServer {
         {
             command.arg("-c").arg(setting);
         }
-        self.child = Some(command.stdout(log.try_clone()?).stderr(log).spawn()?);
-        let begun = Instant::now();
-        loop {
-            let mut ready = self.command("pg_isready");
-            ready.args(["--quiet", "--host=127.0.0.1", "--port", &self.port.to_string()]);
-            if ready.stdout(Stdio::null()).status()?.success() {
-                return Ok(());
-            }
-            let ended = self.child.as_mut().and_then(|child| child.try_wait().ok().flatten()).is_some();
-            if ended || begun.elapsed() > DEADLINE {
-                return Err(io::Error::other(format!("PostgreSQL does not start:\n{}", self.log())));
-            }
-            std::thread::sleep(LOOK_EVERY);
+        let mut child = command.stdout(log.try_clone()?).stderr(Stdio::piped()).spawn()?;
+        let (ready, told) = channel();
+        if let Some(lines) = child.stderr.take() {
+            std::thread::spawn(move || keep_log(lines, log, &ready));
         }
+        let (_, told) = self.child.insert((child, told));
+        let is_ready = told.recv_timeout(DEADLINE).is_ok();
+        if is_ready { Ok(()) } else { Err(io::Error::other(format!("PostgreSQL does not start:\n{}", self.log()))) }
     }
 
     /// Ends the server at once, as `pg_ctl stop -m immediate` does: it has to recover at its next start.
@@ -174,15 +169,24 @@ impl PostgresServer {
     }
 
     fn end(&mut self, signal: Signal) {
-        let Some(mut child) = self.child.take() else { return };
+        let Some((mut child, told)) = self.child.take() else { return };
         // It may have ended by itself.
         let _ = kill_process(Pid::from_child(&child), signal);
-        let begun = Instant::now();
-        while matches!(child.try_wait(), Ok(None)) && begun.elapsed() < DEADLINE {
-            std::thread::sleep(LOOK_EVERY);
-        }
+        // Whoever keeps its log lets go when the last of its processes has.
+        while told.recv_timeout(DEADLINE).is_ok() {}
         let _ = child.kill();
         let _ = child.wait();
+    }
+}
+
+/// Keeps what the server says, and tells each time that it is ready; ends with the server.
+fn keep_log(lines: ChildStderr, mut log: fs::File, ready: &Sender<()>) {
+    for line in BufReader::new(lines).lines().map_while(Result::ok) {
+        // A log that cannot be written is missing in a message at most; and nobody may be left to be told.
+        let _ = writeln!(log, "{line}");
+        if line.contains(READY) {
+            let _ = ready.send(());
+        }
     }
 }
 

@@ -244,7 +244,7 @@ fn relayed(log: &str) -> (u64, u64) {
 async fn a_call_through_turn_only() -> Result<(), Failure> {
     Scenario::new("a_call_through_turn_only", LIMIT)
         .play(async |stage| {
-            let relay = Coturn::start(stage).await?;
+            let mut relay = Coturn::start(stage).await?;
             let _media = Rtpengine::start(stage).await?;
             let edge = Kamailio::builder().with_rtpengine().start(stage).await?;
             let mut voicebot = Baresip::builder().tone_hz(THEIRS_HZ).start(stage).await?;
@@ -276,16 +276,11 @@ async fn a_call_through_turn_only() -> Result<(), Failure> {
             is_recorded(&voicebot.heard()?, OURS_HZ)?;
             phone.client().destroy().await?;
             // The relay tells what went through it when the allocation ends; seconds of audio each way are 16,000 bytes.
-            let told = tokio::time::timeout(STEP, async {
-                loop {
-                    let (received, sent) = relayed(&std::fs::read_to_string(relay.log()).unwrap_or_default());
-                    if received > 16_000 && sent > 16_000 {
-                        return;
-                    }
-                    tokio::time::sleep(Duration::from_millis(20)).await;
-                }
-            });
-            told.await.map_err(|_| "coturn does not say that it relayed the audio")?;
+            let has_relayed = |log: &str| {
+                let (received, sent) = relayed(log);
+                received > 16_000 && sent > 16_000
+            };
+            relay.tells("the audio that it relayed", STEP, has_relayed).await?;
             Ok(())
         })
         .await

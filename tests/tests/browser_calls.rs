@@ -161,13 +161,8 @@ async fn a_page_and_baresip_hear_each_other_and_keys_arrive() -> Result<(), Fail
             for key in KEYS.chars() {
                 page.evaluate(&format!("phone.client.sendDtmf('{key}')")).await?;
             }
-            let arrived = tokio::time::timeout(STEP, async {
-                while voicebot.digits().len() < KEYS.len() {
-                    tokio::time::sleep(Duration::from_millis(20)).await;
-                }
-            });
-            let all = arrived.await.is_ok();
-            assert!(all && voicebot.digits() == KEYS, "`{}` arrived of `{KEYS}`", voicebot.digits());
+            voicebot.keyed(KEYS, STEP).await?;
+            assert_eq!(voicebot.digits(), KEYS);
             let refused = page.evaluate("refusal(phone.client.sendDtmf('x'))").await?;
             assert_eq!((&refused["code"], &refused["isCodexError"]), (&json!("wrong_state"), &json!(true)));
             // Everything that the older packages could do during a call.

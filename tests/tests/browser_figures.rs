@@ -1,6 +1,5 @@
 //! What the package costs a page: memory after many calls, time from `call` to 180 beside JsSIP, time until it is ready.
 
-use std::collections::BTreeSet;
 use std::time::Duration;
 
 use codex_e2e::npm_package::{keys, site};
@@ -30,7 +29,7 @@ async fn two_hundred_calls_leave_no_connection_and_no_memory() -> Result<(), Fai
             let _media = Rtpengine::start(stage).await?;
             let edge = Kamailio::builder().with_rtpengine().start(stage).await?;
             let script = VoicebotScript::Answers { ringing: Duration::ZERO };
-            let voicebot = Sipp::voicebot(script).calls(CALLS).start(stage).await?;
+            let mut voicebot = Sipp::voicebot(script).calls(CALLS).start(stage).await?;
             let site = site(&[], &[]).await?;
             let browser = Chromium::builder().start(stage).await?;
             let mut page = browser.open(&site.url("/page/figures.html")).await?;
@@ -80,18 +79,7 @@ async fn two_hundred_calls_leave_no_connection_and_no_memory() -> Result<(), Fai
             let ends = page.evaluate("JSON.stringify(ends)").await?;
             assert_eq!(ends, format!("{{\"ended undefined\":{CALLS}}}"), "every call was up and hung up");
             // Its own count is of no use here: a BYE may overtake the ACK between the edge's processes.
-            let mut hung_up = BTreeSet::new();
-            for _ in 0..100 {
-                let messages = voicebot.messages()?;
-                let byes = messages.iter().filter(|message| message.first_line().starts_with("BYE"));
-                hung_up = byes.filter_map(|message| call_id(&String::from_utf8_lossy(&message.bytes))).collect();
-                if hung_up.len() == CALLS as usize {
-                    break;
-                }
-                // It writes its log by blocks.
-                tokio::time::sleep(Duration::from_millis(100)).await;
-            }
-            assert_eq!(hung_up.len(), CALLS as usize);
+            voicebot.received_in_calls("BYE", CALLS as usize, Duration::from_secs(10)).await?;
             let sums: Vec<f64> = measured.iter().map(|[heap, module]| heap + module).collect();
             let growth = |from: usize| (sums[sums.len() - 1] / sums[from] - 1.0) * 100.0;
             stage.figure("growth after 200 calls since 20", &format!("{:+.1} %", growth(0)));
@@ -102,10 +90,6 @@ async fn two_hundred_calls_leave_no_connection_and_no_memory() -> Result<(), Fai
             Ok(())
         })
         .await
-}
-
-fn call_id(message: &str) -> Option<String> {
-    message.lines().find_map(|line| Some(line.strip_prefix("Call-ID:")?.trim().to_owned()))
 }
 
 fn median(values: &Value) -> Fallible<f64> {

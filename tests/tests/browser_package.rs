@@ -121,7 +121,7 @@ async fn credentials_are_fetched_when_they_are_needed_and_again_when_they_end() 
     Scenario::new("credentials_are_fetched_when_they_are_needed_and_again_when_they_end", LIMIT)
         .play(async |stage| {
             let _media = Rtpengine::start(stage).await?;
-            let edge = Kamailio::builder().with_rtpengine().start(stage).await?;
+            let mut edge = Kamailio::builder().with_rtpengine().start(stage).await?;
             let script = VoicebotScript::Answers { ringing: Duration::ZERO };
             let mut voicebot = Sipp::voicebot(script).calls(3).start(stage).await?;
             let folder = stage.folder().join("widget");
@@ -171,12 +171,8 @@ async fn credentials_are_fetched_when_they_are_needed_and_again_when_they_end() 
             assert_eq!(edge.contacts("171").await?.len(), 1);
             write_token(&mut page, &folder, "172", Duration::from_secs(3600)).await?;
             // It waits for calls, and so registers anew by itself.
-            for _ in 0..100 {
-                if edge.contacts("172").await?.len() == 1 && edge.contacts("171").await?.is_empty() {
-                    break;
-                }
-                tokio::time::sleep(Duration::from_millis(100)).await;
-            }
+            edge.has_contacts("172", 1, Duration::from_secs(10)).await?;
+            edge.has_contacts("171", 0, Duration::from_secs(10)).await?;
             assert_eq!((edge.contacts("171").await?.len(), edge.contacts("172").await?.len()), (0, 1));
             assert_eq!(page.evaluate(call).await?, "voicebot");
             voicebot.succeeded(STEP).await?;

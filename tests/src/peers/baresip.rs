@@ -208,6 +208,21 @@ impl Baresip {
             .collect()
     }
 
+    /// Waits until as many digits as these have come.
+    ///
+    /// # Errors
+    /// When they do not come within `limit`.
+    pub async fn keyed(&mut self, digits: &str, limit: Duration) -> Result<(), PeerError> {
+        let heard = Arc::clone(&self.heard);
+        self.process
+            .wait_for(&format!("the keys {digits}"), limit, async || {
+                let heard = heard.lock().unwrap_or_else(PoisonError::into_inner);
+                let come = heard.events.iter().filter(|event| event.kind == "CALL_DTMF_START").count();
+                (come >= digits.chars().count()).then_some(())
+            })
+            .await
+    }
+
     /// Waits for an event of this kind and returns the first one.
     ///
     /// # Errors

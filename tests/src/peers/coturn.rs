@@ -1,6 +1,7 @@
 //! coturn: STUN and TURN with long-term credentials.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use super::process::{Port, Process, Program, ask_udp, attempt, write};
 use super::{PeerError, ports};
@@ -18,7 +19,7 @@ const BINDING_SUCCESS: [u8; 2] = [0x01, 0x01];
 /// The TURN server, running.
 #[derive(Debug)]
 pub struct Coturn {
-    _process: Process,
+    process: Process,
     log: PathBuf,
 }
 
@@ -64,7 +65,7 @@ impl Coturn {
                 attempt(ask_udp(ports::TURN, &BINDING_REQUEST)).await?.starts_with(&BINDING_SUCCESS).then_some(())
             })
             .await?;
-        Ok(Coturn { _process: process, log })
+        Ok(Coturn { process, log })
     }
 
     /// `stun:127.0.0.1:3478`.
@@ -77,6 +78,25 @@ impl Coturn {
     #[must_use]
     pub fn turn_url(&self) -> String {
         format!("turn:127.0.0.1:{}?transport=udp", ports::TURN)
+    }
+
+    /// Waits until what it printed is as wanted.
+    ///
+    /// # Errors
+    /// When that does not come within `limit`; `waited_for` is in the error.
+    pub async fn tells(
+        &mut self,
+        waited_for: &str,
+        limit: Duration,
+        wanted: impl Fn(&str) -> bool,
+    ) -> Result<(), PeerError> {
+        let log = self.log.clone();
+        self.process
+            .wait_for(waited_for, limit, async || {
+                let printed = tokio::fs::read_to_string(&log).await.ok()?;
+                wanted(&printed).then_some(())
+            })
+            .await
     }
 
     /// What it printed: `session …: usage:` lines tell what went through a relay.

@@ -224,20 +224,18 @@ impl Kamailio {
     /// # Errors
     /// When the edge does not answer as it should.
     pub async fn contacts(&self, user: &str) -> Result<Vec<String>, PeerError> {
-        let answer = self.call("ul.lookup", json!(["location", user])).await?;
-        // The address of record was never there, or all its contacts are gone.
-        if matches!(
-            answer["error"]["message"].as_str(),
-            Some("AOR not found in location table" | "AOR has no contacts")
-        ) {
-            return Ok(Vec::new());
-        }
-        let unexpected = || PeerError::UnexpectedAnswer { peer: PEER, answer: answer.to_string() };
-        let contacts = answer["result"]["Contacts"].as_array().ok_or_else(unexpected)?;
-        contacts
-            .iter()
-            .map(|contact| contact["Contact"]["Address"].as_str().map(str::to_owned).ok_or_else(unexpected))
-            .collect()
+        contacts_of(user).await
+    }
+
+    /// Waits until `user` has so many contacts.
+    ///
+    /// # Errors
+    /// When that does not come about within `limit`.
+    pub async fn has_contacts(&mut self, user: &str, count: usize, limit: Duration) -> Result<(), PeerError> {
+        let waited_for = format!("{count} contacts of {user}");
+        self.process
+            .wait_for(&waited_for, limit, async || (contacts_of(user).await.ok()?.len() == count).then_some(()))
+            .await
     }
 
     /// Calls a command of Kamailio's JSON-RPC interface and returns the whole answer.
@@ -245,10 +243,7 @@ impl Kamailio {
     /// # Errors
     /// When the edge does not answer as it should.
     pub async fn call(&self, method: &str, params: Value) -> Result<Value, PeerError> {
-        let request = json!({"jsonrpc": "2.0", "id": 1, "method": method, "params": params}).to_string();
-        let answer = http("POST", "/rpc", &request).await.map_err(|source| PeerError::Io { peer: PEER, source })?;
-        let body = answer.split_once("\r\n\r\n").map_or("", |(_, body)| body);
-        serde_json::from_str(body).map_err(|_| PeerError::UnexpectedAnswer { peer: PEER, answer })
+        call(method, params).await
     }
 
     /// Ends it at once, as a crash would: connections break, registrations are lost. [`Kamailio::start_again`] brings it
@@ -274,6 +269,27 @@ impl Kamailio {
         self.process.stop().await?;
         self.start_again().await
     }
+}
+
+async fn contacts_of(user: &str) -> Result<Vec<String>, PeerError> {
+    let answer = call("ul.lookup", json!(["location", user])).await?;
+    // The address of record was never there, or all its contacts are gone.
+    if matches!(answer["error"]["message"].as_str(), Some("AOR not found in location table" | "AOR has no contacts")) {
+        return Ok(Vec::new());
+    }
+    let unexpected = || PeerError::UnexpectedAnswer { peer: PEER, answer: answer.to_string() };
+    let contacts = answer["result"]["Contacts"].as_array().ok_or_else(unexpected)?;
+    contacts
+        .iter()
+        .map(|contact| contact["Contact"]["Address"].as_str().map(str::to_owned).ok_or_else(unexpected))
+        .collect()
+}
+
+async fn call(method: &str, params: Value) -> Result<Value, PeerError> {
+    let request = json!({"jsonrpc": "2.0", "id": 1, "method": method, "params": params}).to_string();
+    let answer = http("POST", "/rpc", &request).await.map_err(|source| PeerError::Io { peer: PEER, source })?;
+    let body = answer.split_once("\r\n\r\n").map_or("", |(_, body)| body);
+    serde_json::from_str(body).map_err(|_| PeerError::UnexpectedAnswer { peer: PEER, answer })
 }
 
 async fn start_process(arguments: &[String], folder: &Path, log: &Path) -> Result<Process, PeerError> {

@@ -1,6 +1,7 @@
 //! SIPp as voicebot and as caller, with the scenario files of `tests/peers/sipp/`.
 
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 use std::time::Duration;
@@ -326,6 +327,26 @@ impl Sipp {
     pub fn messages(&self) -> Result<Vec<LoggedMessage>, PeerError> {
         sipp_log::messages(&self.message_log)
             .map_err(|source| PeerError::File { path: self.message_log.clone(), source })
+    }
+
+    /// Waits until requests with this method have come in so many calls. It writes its log by blocks.
+    ///
+    /// # Errors
+    /// When they do not come within `limit`, or SIPp ends before.
+    pub async fn received_in_calls(&mut self, method: &str, calls: usize, limit: Duration) -> Result<(), PeerError> {
+        let log = self.message_log.clone();
+        let waited_for = format!("{method} in {calls} calls");
+        let is_wanted = |message: &LoggedMessage| {
+            message.direction == Direction::Received && message.method().as_deref() == Some(method)
+        };
+        self.process
+            .wait_for(&waited_for, limit, async || {
+                let messages = sipp_log::messages(&log).ok()?;
+                let of_calls = messages.iter().filter(|message| is_wanted(message));
+                let ids: BTreeSet<Option<&[u8]>> = of_calls.map(|message| message.header("Call-ID")).collect();
+                (ids.len() == calls).then_some(())
+            })
+            .await
     }
 
     /// Waits until it has received a request with this method, and returns the first one.
